@@ -1,0 +1,43 @@
+# Everything that is done often. `make serve` and `make test` set up what they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: serve test lint docs clean
+
+# The server: the pinned packages, an ingest token in .env, gunicorn on the address in config.yaml.
+serve: $(VENV)/.serve .env
+	@exec $(BIN)/gunicorn wsgi:app
+
+# Everything; what is checked in CI too.
+test: $(VENV)/.test
+	$(if $(CI),@$(MAKE) --no-print-directory lint)
+	COVERAGE_PROCESS_START= $(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# What is made from the code: the JSON Schema that editors check config.yaml with.
+docs: $(VENV)/.serve
+	$(BIN)/flask sse schema > docs/config.schema.json
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+
+$(VENV)/.serve: requirements.txt setup.cfg pyproject.toml
+	@echo "Setting up $(VENV): a minute, the first time."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.serve tests/requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+.env:
+	@umask 077 && printf 'INGEST_TOKEN=%s\n' "$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(24))')" > .env
+	@echo "Made .env with an ingest token of its own."

@@ -1,0 +1,35 @@
+"""Stream events from a Python backend over Server-Sent Events.
+
+:class:`SSESink` is the Flask extension, :func:`create_app` the ready server.
+"""
+
+from .event import Event, Source
+from .exceptions import (
+    ConfigError,
+    InvalidEvent,
+    LogUnavailable,
+    LogUnusable,
+    SSESinkError,
+    TooManyClients,
+)
+from .extension import SSESink
+from .server import create_app
+from .signals import client_connected, client_disconnected, events_stored
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConfigError",
+    "Event",
+    "InvalidEvent",
+    "LogUnavailable",
+    "LogUnusable",
+    "SSESink",
+    "SSESinkError",
+    "Source",
+    "TooManyClients",
+    "client_connected",
+    "client_disconnected",
+    "create_app",
+    "events_stored",
+]

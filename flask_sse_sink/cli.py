@@ -1,0 +1,206 @@
+"""``flask sse …``: check the configuration, publish, tail a stream, look into the log."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+import msgspec
+from flask import current_app
+from flask.cli import AppGroup, ScriptInfo, with_appcontext
+
+from . import settings
+from .event import new_event
+from .exceptions import ConfigError, SSESinkError
+from .extension import Engine, engine_of
+from .settings import stream_url
+
+sse = AppGroup("sse", help="Stream events over Server-Sent Events.")
+
+
+def _engine() -> Engine:
+    try:
+        return engine_of(current_app)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@sse.command(with_appcontext=False)
+@click.pass_context
+def check(ctx: click.Context) -> None:
+    """Check the configuration, and print the endpoints."""
+    try:
+        app = ctx.ensure_object(ScriptInfo).load_app()
+    except (ConfigError, SSESinkError) as error:
+        raise click.ClickException(str(error)) from None
+    except SystemExit:
+        # wsgi.py has said what is wrong already.
+        raise click.exceptions.Exit(1) from None
+    found = engine_of(app).settings
+    click.echo("The configuration is right.")
+    click.echo(f"  POST {found.ingest.path}")
+    for name, sink in found.sink.items():
+        patterns = ", ".join(sink.match.filter.patterns())
+        click.echo(f"  GET  {stream_url(name, sink)}  lets through {patterns}")
+    if found.ingest.auth != "none" and not found.ingest.tokens:
+        click.echo("Nobody may publish over HTTP yet: set ingest.tokens.", err=True)
+
+
+@sse.command(with_appcontext=False)
+def schema() -> None:
+    """Print the JSON Schema of the configuration file."""
+    click.echo(json.dumps(settings.schema(), indent=2))
+
+
+@sse.command()
+@click.argument("event_type", metavar="TYPE")
+@click.option("--data", default="{}", metavar="JSON", help="The event's data; {} by default.")
+@click.option("--event-id", help="Makes a repeat harmless: the same id is stored once.")
+@click.option("--entity-id", help="What the event is about.")
+@click.option("--source", help="Who publishes; `default` by default.")
+@click.option("--meta", default="{}", metavar="JSON", help="An object of your own.")
+@with_appcontext
+def publish(event_type: str, data: str, meta: str, **fields: str | None) -> None:
+    """Store an event of TYPE and stream it; prints its id."""
+    raw: dict[str, Any] = {"data": _json("--data", data), "meta": _json("--meta", meta)}
+    try:
+        result = _engine().append([new_event(event_type, **raw, **fields)])
+    except SSESinkError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(result.ids[0])
+
+
+def _json(option: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text.encode())
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise click.BadParameter(
+            f"{error}; write e.g. '{{\"a\": 1}}'", param_hint=option
+        ) from None
+
+
+@sse.command()
+@click.option("-n", "count", default=10, show_default=True, type=click.IntRange(1))
+@with_appcontext
+def events(count: int) -> None:
+    """Print the newest events of the log, one line of JSON each."""
+    log = _engine().log
+    try:
+        after = max(0, log.head() - count)
+        while page := log.read(after, min(count, 500)):
+            for event in page:
+                click.echo(msgspec.json.encode(event))
+            after = page[-1].id
+    except SSESinkError as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        log.close()
+
+
+@sse.command()
+@click.argument("sink")
+@click.option("--event-type", multiple=True, metavar="PATTERN", help="Only these types.")
+@click.option("--json", "as_json", is_flag=True, help="Whole envelopes, one a line.")
+@click.option("--url", metavar="URL", help="The server's address; by default as configured.")
+@click.option("-n", "count", type=click.IntRange(1), help="Stop after so many events.")
+@with_appcontext
+def tail(
+    sink: str, event_type: tuple[str, ...], as_json: bool, url: str | None, count: int | None
+) -> None:
+    """Print the events of SINK as they come, from the running server; reconnects by itself."""
+    try:
+        from ld_eventsource import SSEClient
+        from ld_eventsource.actions import Event, Fault
+        from ld_eventsource.config import ConnectStrategy, ErrorStrategy
+        from ld_eventsource.errors import HTTPStatusError
+    except ImportError as error:
+        raise click.ClickException(
+            "tail needs one more library: pip install 'flask-sse-sink[cli]'"
+        ) from error
+    found = _engine().settings
+    if sink not in found.sink:
+        raise click.BadParameter(f"no such sink; there are {', '.join(found.sink)}")
+    server = found.server
+    base = url or f"http://{server.host}:{server.port}"
+    address = base.rstrip("/") + stream_url(sink, found.sink[sink])
+    if event_type:
+        address += "?" + urlencode([("event_type", pattern) for pattern in event_type])
+    client = SSEClient(
+        connect=ConnectStrategy.http(address),
+        error_strategy=ErrorStrategy.always_continue(),
+        initial_retry_delay=1,
+    )
+    seen = 0
+    try:
+        for item in client.all:
+            if isinstance(item, Fault):
+                fault = item.error
+                if isinstance(fault, HTTPStatusError) and 400 <= fault.status < 500:
+                    raise click.ClickException(f"{address} answered {fault.status}")
+                click.echo(f"# {fault or 'the stream ended'}; connecting again", err=True)
+            elif isinstance(item, Event) and item.event == "message":
+                click.echo(item.data if as_json else _line(item.data))
+                seen += 1
+                if seen == count:
+                    return
+            elif isinstance(item, Event) and item.event == "info":
+                click.echo(f"# {item.data}", err=True)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        client.close()
+
+
+def _line(envelope: str) -> str:
+    event = msgspec.json.decode(envelope)
+    data = msgspec.json.encode(event["data"]).decode()
+    return f"{event['id']:>8}  {event['created_at']}  {event['event_type']:<20}  {data}"
+
+
+@sse.command()
+@click.option("--rate", default=2.0, show_default=True, type=click.FloatRange(0.01, 1000))
+@click.option("-n", "count", type=click.IntRange(1), help="Stop after so many events.")
+@with_appcontext
+def demo(rate: float, count: int | None) -> None:
+    """Publish believable sample events, so many a second, until stopped with Ctrl-C."""
+    engine = _engine()
+    click.echo("Publishing; stop with Ctrl-C.", err=True)
+    try:
+        for event_type, entity_id, data in itertools.islice(_samples(), count):
+            event = new_event(event_type, data, entity_id=entity_id, source="demo")
+            id = engine.append([event]).ids[0]
+            click.echo(f"{id:>8}  {event_type:<20}  {msgspec.json.encode(data).decode()}")
+            time.sleep(random.expovariate(rate))
+    except KeyboardInterrupt:
+        click.echo("")
+    except SSESinkError as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        engine.close()
+
+
+def _samples() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield event type, entity id and data of what could happen in a small shop."""
+    temperature = 20.0
+    for number in itertools.count(1):
+        user = f"user_{random.randint(1, 40)}"
+        temperature += random.uniform(-0.3, 0.3)
+        address = f"203.0.113.{random.randint(1, 254)}"
+        samples: list[tuple[str, str, dict[str, Any]]] = [
+            ("user.login", user, {"ip": address}),
+            ("user.logout", user, {"minutes": random.randint(1, 90)}),
+            ("mail.received", user, {"subject": "Re: your order", "bytes": 2048 + number}),
+            (
+                "payment.settled",
+                f"order_{1000 + number}",
+                {"amount": round(random.uniform(3, 250), 2), "currency": "EUR"},
+            ),
+            ("sensor.temperature", "sensor_7", {"celsius": round(temperature, 1)}),
+        ]
+        yield random.choice(samples)

@@ -1,0 +1,256 @@
+"""YAML or a mapping into checked settings: every mistake at once, each with its cure."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_origin
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from .exceptions import ConfigError
+from .settings import Settings, SinkSettings, Value, show, stream_url
+
+DEFAULT_FILE = "config.yaml"
+FILE_VARIABLE = "SSE_SINK_CONFIG"
+
+_MAX_DEPTH = 20
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_VARIABLE = re.compile(
+    r"\$\$"
+    r"|\$\{(?P<braced>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}"
+    r"|\$(?P<bare>[A-Za-z_]\w*)"
+    r"|\$\{"
+)
+_KINDS = {
+    "int": "a whole number",
+    "str": "text; put it in quotes",
+    "bool": "true or false",
+    "array": "a list; write [a, b], or a line with a dash for each",
+}
+
+# Stands for a value whose variable is missing: that was said already.
+_BROKEN: Any = object()
+
+T = TypeVar("T", bound=Struct)
+
+
+def default_file() -> Path:
+    """Return the file that the environment names, else ``config.yaml`` in the working folder."""
+    return Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
+
+
+def load(path: str | os.PathLike[str]) -> Settings:
+    """Return the settings that a YAML file holds.
+
+    :raises ConfigError: it can't be read, isn't YAML, or holds mistakes: all of them at once.
+    """
+    path = Path(path)
+    try:
+        content = yaml.load(path.read_bytes().decode(), Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: can't be read ({error.strerror}); write one, or name it in {FILE_VARIABLE}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    return from_mapping({} if content is None else content, str(path), path.absolute().parent)
+
+
+def from_mapping(content: object, origin: str, base: Path) -> Settings:
+    """Return the settings that a mapping holds.
+
+    ``origin`` is the name that errors give it; ``base`` is what a relative path is relative to.
+
+    :raises ConfigError: it holds mistakes: all of them at once.
+    """
+    reading = _Reading(origin)
+    settings = reading.struct(Settings, reading.expanded(content, ""), "")
+    reading.cross_check(settings)
+    if reading.problems:
+        raise ConfigError(reading.problems)
+    file = base / settings.database.url.removeprefix("sqlite:///")
+    database = msgspec.structs.replace(settings.database, url=f"sqlite:///{file}")
+    return msgspec.structs.replace(settings, database=database)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which also refuses a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} stands twice; keep one of them", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Expanded(str):
+    """Text in which a variable was put: it may stand for a number or a truth value."""
+
+
+class _Reading:
+    """One pass over one configuration; collects its mistakes in ``problems``."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.problems: list[str] = []
+
+    def wrong(self, path: str, what: str) -> None:
+        self.problems.append(": ".join(part for part in (self.origin, path, what) if part))
+
+    def expanded(self, value: Any, path: str, depth: int = 0) -> Any:
+        """Return the value with the variables in its strings replaced."""
+        if depth > _MAX_DEPTH:
+            self.wrong(path[:80], "is nested too deeply, or holds itself; write it out")
+            return _BROKEN
+        if isinstance(value, Mapping):
+            return {
+                key: self.expanded(item, _join(path, key), depth + 1)
+                for key, item in value.items()
+            }
+        if isinstance(value, (list, tuple)):
+            return [self.expanded(item, f"{path}[{n}]", depth + 1) for n, item in enumerate(value)]
+        if isinstance(value, str) and "$" in value:
+            before = len(self.problems)
+            text = _VARIABLE.sub(lambda found: self._variable(found, path), value)
+            return _Expanded(text) if len(self.problems) == before else _BROKEN
+        return value
+
+    def _variable(self, found: re.Match[str], path: str) -> str:
+        if found[0] == "$$":
+            return "$"
+        name, default = found["braced"] or found["bare"], found["default"]
+        if name is None:
+            self.wrong(path, "a lone ${; write ${VAR}, ${VAR:-default}, or $$ for a dollar sign")
+            return ""
+        value = os.environ.get(name)
+        if default is not None:
+            return value or default
+        if value is None:
+            self.wrong(
+                path,
+                f"the variable {name} isn't set; set it in the environment or in .env, "
+                f"or write ${{{name}:-default}}",
+            )
+        return value or ""
+
+    def struct(self, kind: type[T], value: object, path: str) -> T:
+        """Return a struct of this kind; a field that is wrong keeps its default."""
+        if value is None or value is _BROKEN:
+            value = {}
+        if not isinstance(value, Mapping):
+            self.wrong(path, f"{show(value)} is not a section; write keys and values under it")
+            return kind()
+        fields = {field.name: field for field in msgspec.structs.fields(kind)}
+        for key in value:
+            if key not in fields:
+                self.wrong(_join(path, key), _unknown(key, list(fields)))
+        found: dict[str, Any] = {}
+        for name, field in fields.items():
+            if value.get(name, _BROKEN) is _BROKEN:
+                continue
+            where, item = _join(path, name), value[name]
+            before = len(self.problems)
+            if isinstance(field.type, type) and issubclass(field.type, Struct):
+                found[name] = self.struct(field.type, item, where)
+            elif get_origin(field.type) is dict:
+                found[name] = self.sinks(item, where)
+            else:
+                converted = self.scalar(field.type, item, where)
+                if len(self.problems) == before:
+                    found[name] = converted
+        return kind(**found)
+
+    def sinks(self, value: object, path: str) -> dict[str, SinkSettings]:
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            self.wrong(path, f"{show(value)} is not a section; write a sink's name under it")
+            return {}
+        sinks: dict[str, SinkSettings] = {}
+        for name, item in value.items():
+            where = _join(path, name)
+            if item is _BROKEN:
+                continue
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                self.wrong(where, "is no name for a URL; write letters, digits, - and _")
+                continue
+            sink = self.struct(SinkSettings, item, where)
+            untyped = item is None or (isinstance(item, Mapping) and "type" not in item)
+            if untyped and name != "sse":
+                self.wrong(f"{where}.type", 'is missing; write "type: sse"')
+            if sink.replay:
+                self.wrong(f"{where}.replay", "replay isn't supported yet; write false")
+            sinks[name] = msgspec.structs.replace(sink, type="sse")
+        return sinks
+
+    def scalar(self, kind: Any, value: object, path: str) -> Any:
+        lax = isinstance(value, _Expanded)
+        if isinstance(value, list):
+            value = [item for item in value if item is not _BROKEN]
+        try:
+            return msgspec.convert(
+                str(value) if lax else value, kind, strict=not lax, dec_hook=_read
+            )
+        except msgspec.ValidationError as error:
+            what, _, inner = str(error).partition(" - at `$")
+            inner = inner.rstrip("`")
+            expected = re.match(r"Expected `(\w+)[^`]*`, got", what)
+            if "matching regex" in what or "length >= 8" in what:
+                what = "is not a token; write 8 or more visible ASCII characters"
+            elif expected:
+                subject = "" if inner else show(value) + " "
+                what = f"{subject}is not {_KINDS.get(expected[1], expected[1])}"
+            elif what.startswith(("Expected", "Invalid")):
+                what = f"{show(value)} is not allowed: {what[0].lower()}{what[1:]}"
+            self.wrong(path + inner, what)
+            return None
+
+    def cross_check(self, settings: Settings) -> None:
+        """Note what is wrong between settings that are right by themselves."""
+        if not settings.sink and not any(f"{self.origin}: sink" in p for p in self.problems):
+            self.wrong("sink", "is missing or empty; write a name and under it `type: sse`")
+        if settings.ingest.auth == "none" and settings.ingest.tokens:
+            self.wrong("ingest.auth", "is none although there are tokens; keep one of the two")
+        scheme, _, place = settings.database.url.partition("://")
+        if scheme != "sqlite" or not place.startswith("/") or place.strip("/") in ("", ":memory:"):
+            self.wrong(
+                "database.url",
+                f"{show(settings.database.url)} is not a log; write sqlite:/// and a file's path, "
+                "e.g. sqlite:///data/events.db",
+            )
+        for name, sink in settings.sink.items():
+            if stream_url(name, sink).rstrip("/") == settings.ingest.path.rstrip("/"):
+                self.wrong(
+                    f"sink.{name}",
+                    f"meets ingest.path at {settings.ingest.path}; change one of the two",
+                )
+
+
+def _read(kind: type, value: object) -> Any:
+    if not issubclass(kind, Value):
+        raise NotImplementedError(f"{kind} can't be read")
+    return kind.read(value)
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _unknown(key: object, known: list[str]) -> str:
+    close = difflib.get_close_matches(str(key), known, n=1)
+    cure = f"did you mean {close[0]}?" if close else f"the settings here are {', '.join(known)}"
+    return f"is not a setting; {cure}"

@@ -1,0 +1,86 @@
+"""Patterns over event types: ``*``, ``prefix.*`` or an exact type, and filters made of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+# A type has 255 characters at most; ".*" adds two.
+_MAX_LENGTH = 257
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Filter(NamedTuple):
+    """What a set of patterns lets through. Equal filters compare and hash equal.
+
+    ``everything`` stands for ``*``. A prefix keeps its dot, and is compared to the letter:
+    ``user.*`` takes ``user.login``, but neither ``user`` nor ``users.x``.
+    """
+
+    everything: bool
+    exact: frozenset[str] = frozenset()
+    prefixes: tuple[str, ...] = ()
+
+    def matches(self, event_type: str) -> bool:
+        """Return whether an event of this type is let through."""
+        return self.everything or event_type in self.exact or event_type.startswith(self.prefixes)
+
+    def patterns(self) -> list[str]:
+        """Return the patterns that make this filter, in a fixed order."""
+        return ["*"] if self.everything else sorted(self.exact | {p + "*" for p in self.prefixes})
+
+
+EVERYTHING = Filter(True)
+
+
+def parse(patterns: Iterable[str]) -> Filter:
+    """Return the filter that lets through what any of the patterns matches.
+
+    Patterns that another one covers are dropped, so that filters which mean the same are equal.
+
+    :raises ValueError: a pattern is malformed; the message says which and how to write it.
+    """
+    exact: set[str] = set()
+    prefixes: set[str] = set()
+    everything = False
+    for pattern in patterns:
+        _check(pattern)
+        if pattern == "*":
+            everything = True
+        elif pattern.endswith(".*"):
+            prefixes.add(pattern[:-1])
+        else:
+            exact.add(pattern)
+    if everything:
+        return EVERYTHING
+    widest = tuple(
+        sorted(p for p in prefixes if not any(p != q and p.startswith(q) for q in prefixes))
+    )
+    return Filter(False, frozenset(e for e in exact if not e.startswith(widest)), widest)
+
+
+def parse_query(values: Iterable[str]) -> Filter:
+    """Return the filter of a request's ``event_type`` values: repeated, with commas, or both.
+
+    Empty values are as none given, and none given lets everything through.
+
+    :raises ValueError: a pattern is malformed.
+    """
+    patterns = [part.strip(" ") for value in values for part in value.split(",")]
+    return parse(p for p in patterns if p) if any(patterns) else EVERYTHING
+
+
+def _check(pattern: str) -> None:
+    stem = "" if pattern == "*" else pattern.removesuffix(".*")
+    wrong = (
+        "*" in stem
+        or _CONTROL.search(pattern)
+        or (pattern != "*" and not stem)
+        or len(pattern) > _MAX_LENGTH
+    )
+    if wrong:
+        raise ValueError(
+            f"{pattern[:80]!r} is not a pattern; "
+            'write "*", a prefix like "user.*", or an exact type like "user.login"'
+        )

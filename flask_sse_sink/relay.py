@@ -1,0 +1,153 @@
+"""From the log into the signal: every event once, in the order of ids, whoever stored it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+
+from .event import Event
+from .exceptions import LogUnavailable
+from .log import EventLog
+
+_log = logging.getLogger(__name__)
+
+PAGE = 500
+# How long the tail trusts that it will be woken; what a lost wake-up costs at most.
+TAIL_SECONDS = 1.0
+# Pages that a caller of pump() delivers before it leaves the rest to the tail thread: under a
+# flood its own caller, a producer who waits for an answer, would never get away otherwise.
+ROUNDS = 8
+_MAX_BACKOFF_SECONDS = 5.0
+
+
+class Relay:
+    """Holds a cursor into the log and moves it: one page of events, one call of ``emit``.
+
+    Three locks, so that nobody starves: ``_pumping`` is only ever tried, and who finds it taken
+    leaves the work to its holder; ``_lock`` guards the cursor; whoever wants ``_lock`` passes
+    through ``_turnstile`` first, so that a pump which lets go of it can't overtake a client that
+    waits to join.
+    """
+
+    def __init__(self, log: EventLog, emit: Callable[[list[Event]], None]) -> None:
+        self._log = log
+        self._emit = emit
+        self._cursor = -1
+        self._wanted = False
+        self._pumping = threading.Lock()
+        self._turnstile = threading.Lock()
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.failure: LogUnavailable | None = None
+
+    @property
+    def cursor(self) -> int:
+        """Return the id up to which events have been delivered, -1 before the start."""
+        return self._cursor
+
+    @property
+    def alive(self) -> bool:
+        """Return whether the tail thread runs and could read the log when it last tried."""
+        return self._thread is not None and self._thread.is_alive() and self.failure is None
+
+    def start(self) -> None:
+        """Start after the newest event there is, and follow the log on a thread from then on.
+
+        :raises LogUnavailable: the log can't be read.
+        """
+        if self._cursor < 0:
+            self._cursor = self._log.head()
+        self._thread = threading.Thread(target=self._follow, name="sse-sink-relay", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopping.set()
+        self._log.interrupt()
+        if self._thread is not None:
+            self._thread.join()
+
+    def pump(self, rounds: int = ROUNDS) -> None:
+        """Deliver what the log holds beyond the cursor, unless another thread is at it already.
+
+        That thread looks once more before it goes: what was stored before this call is delivered
+        soon after it, at the latest, either way.
+
+        :raises LogUnavailable: the log can't be read; the cursor stays where it is.
+        """
+        self._wanted = True
+        while self._wanted and self._pumping.acquire(blocking=False):
+            try:
+                if rounds <= 0:
+                    self._log.interrupt()
+                    return
+                rounds -= 1
+                self._wanted = False
+                self._enter()
+                try:
+                    if self._page():
+                        self._wanted = True
+                finally:
+                    self._lock.release()
+            finally:
+                self._pumping.release()
+
+    def pump_stored(self) -> None:
+        """Pump for a producer whose events are stored: no failure of the log is its business.
+
+        The tail thread finds them and tries again.
+        """
+        try:
+            self.pump()
+        except LogUnavailable as error:
+            _log.warning("stored, but streamed later: %s", error)
+
+    def join(self, add: Callable[[], None]) -> int:
+        """Call ``add`` at a place in the order of events, and return the cursor there.
+
+        Every event up to the cursor was delivered before; every later one comes after ``add``.
+
+        :raises LogUnavailable: the log can't be read; ``add`` was not called.
+        """
+        self._enter()
+        try:
+            while self._page():
+                pass
+            add()
+            return self._cursor
+        finally:
+            self._lock.release()
+
+    def _enter(self) -> None:
+        with self._turnstile:
+            self._lock.acquire()
+
+    def _page(self) -> bool:
+        """Deliver one page; return whether it was a full one, so that there may be more."""
+        events = self._log.read(self._cursor, PAGE)
+        if events:
+            self._cursor = events[-1].id
+            self._emit(events)
+        return len(events) == PAGE
+
+    def _follow(self) -> None:
+        backoff = 0.0
+        while not self._stopping.is_set():
+            try:
+                if self._log.tail(self._cursor, TAIL_SECONDS) and not self._stopping.is_set():
+                    self.pump()
+                if self.failure:
+                    _log.warning("the event log is back")
+                self.failure, backoff = None, 0.0
+            except LogUnavailable as error:
+                if self.failure is None:
+                    _log.error("the event log is away, streams wait: %s", error)
+                self.failure = error
+                backoff = min(_MAX_BACKOFF_SECONDS, max(0.1, backoff * 2))
+                self._stopping.wait(backoff * random.uniform(0.5, 1.0))
+            except Exception:
+                _log.exception("the relay goes on after an error that nobody expected")
+                self._stopping.wait(1.0)

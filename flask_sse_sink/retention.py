@@ -1,0 +1,75 @@
+"""Prunes the log: old events go in small steps, on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from .exceptions import LogUnavailable
+from .log import EventLog
+
+_log = logging.getLogger(__name__)
+
+# One step holds the log's write lock: this many events take it for a few milliseconds.
+STEP = 500
+_PAUSE_SECONDS = 0.05
+_LEAST_SECONDS = 1.0
+_MOST_SECONDS = 600.0
+
+
+class Retention:
+    """Keeps ``seconds`` of events in the log; 0 keeps all, and starts no thread.
+
+    Every process does this; who comes second finds nothing to do.
+    """
+
+    def __init__(
+        self, log: EventLog, seconds: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._log = log
+        self._seconds = seconds
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start pruning, first at once and then a hundred times in a retention's length."""
+        if self._seconds:
+            self._thread = threading.Thread(target=self._run, name="sse-sink-prune", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def prune(self) -> int:
+        """Delete what is older than the retention, and return how many events that was.
+
+        :raises LogUnavailable: the log is away; what was deleted until then is.
+        """
+        before_us = int((self._clock() - self._seconds) * 1_000_000)
+        total = 0
+        while not self._stopping.is_set():
+            pruned = self._log.prune(before_us, STEP)
+            total += pruned
+            if pruned < STEP:
+                break
+            self._stopping.wait(_PAUSE_SECONDS)
+        return total
+
+    def _run(self) -> None:
+        interval = min(_MOST_SECONDS, max(_LEAST_SECONDS, self._seconds / 100))
+        while not self._stopping.is_set():
+            try:
+                if pruned := self.prune():
+                    _log.info("pruned %d events", pruned)
+            except LogUnavailable as error:
+                _log.warning("pruning waits: %s", error)
+            except Exception:
+                _log.exception("pruning goes on after an error that nobody expected")
+            self._stopping.wait(interval * random.uniform(0.8, 1.2))

@@ -1,0 +1,1 @@
+"""What the package serves besides the streams themselves."""

@@ -13,7 +13,7 @@ serve: $(VENV)/.serve .env
 # Everything; what is checked in CI too.
 test: $(VENV)/.test
 	$(if $(CI),@$(MAKE) --no-print-directory lint)
-	COVERAGE_PROCESS_START= $(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -1,0 +1,148 @@
+"""The `flask sse` commands, run as Flask runs them."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from flask import Flask
+from flask.cli import FlaskGroup, ScriptInfo
+from werkzeug.serving import make_server
+
+from flask_sse_sink import ConfigError, create_app
+from flask_sse_sink.extension import engine_of
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "ingest: {auth: none}\n"
+        "sink:\n  events_stream: {type: sse}\n  alerts: {type: sse, path: /live, match: alert.*}\n"
+    )
+    app = create_app(file)
+    yield app
+    engine_of(app).close()
+
+
+def run(app: Flask, *words: str) -> Result:
+    return app.test_cli_runner().invoke(
+        FlaskGroup(create_app=lambda: app), ["sse", *words], obj=ScriptInfo(create_app=lambda: app)
+    )
+
+
+def test_check_prints_the_endpoints(app: Flask) -> None:
+    result = run(app, "check")
+    assert result.exit_code == 0
+    assert "POST /ingest" in result.output
+    assert "GET  /alerts/live  lets through alert.*" in result.output
+
+
+def test_check_says_every_mistake_and_no_traceback() -> None:
+    def broken() -> Flask:
+        raise ConfigError(["c.yaml: a: one", "c.yaml: b: two"])
+
+    result = (
+        Flask("x")
+        .test_cli_runner()
+        .invoke(FlaskGroup(create_app=broken), ["sse", "check"], obj=ScriptInfo(create_app=broken))
+    )
+    assert result.exit_code == 1
+    assert "c.yaml: a: one\nc.yaml: b: two" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_check_ends_where_wsgi_ends() -> None:
+    def ended() -> Flask:
+        raise SystemExit(3)
+
+    result = (
+        Flask("x")
+        .test_cli_runner()
+        .invoke(FlaskGroup(create_app=ended), ["sse", "check"], obj=ScriptInfo(create_app=ended))
+    )
+    assert result.exit_code == 1
+
+
+def test_publish_stores_and_events_shows(app: Flask) -> None:
+    result = run(app, "publish", "user.login", "--data", '{"a": 1.50}', "--entity-id", "u")
+    assert (result.exit_code, result.output) == (0, "1\n")
+    assert run(app, "publish", "user.logout", "--event-id", "x").output == "2\n"
+    assert run(app, "publish", "user.logout", "--event-id", "x").output == "2\n"
+    lines = run(app, "events", "-n", "20").output.splitlines()
+    assert [json.loads(line)["event_type"] for line in lines] == ["user.login", "user.logout"]
+    assert len(run(app, "events", "-n", "1").output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("publish", "a", "--data", "{"), ("publish", ""), ("publish", "a", "--meta", "3")],
+)
+def test_publish_refuses_what_is_no_event(app: Flask, words: tuple[str, ...]) -> None:
+    result = run(app, *words)
+    assert result.exit_code != 0
+    assert "Error" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_demo_publishes_believable_events(app: Flask) -> None:
+    result = run(app, "demo", "-n", "5", "--rate", "1000")
+    assert result.exit_code == 0
+    stored = [json.loads(line) for line in run(app, "events").output.splitlines()]
+    assert len(stored) == 5
+    assert {event["source"]["name"] for event in stored} == {"demo"}
+
+
+def test_schema_is_json(app: Flask) -> None:
+    assert "$defs" in json.loads(run(app, "schema").output)
+
+
+def test_tail_reads_the_running_server(app: Flask) -> None:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    engine = engine_of(app)
+
+    def publish() -> None:
+        while not engine.sinks["events_stream"].clients:
+            stopped.wait(0.01)
+        run(app, "publish", "other.thing")
+        run(app, "publish", "user.login", "--data", '{"a":1}')
+
+    stopped = threading.Event()
+    publishing = threading.Thread(target=publish)
+    publishing.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        words = ("tail", "events_stream", "--event-type", "user.*", "--url", url, "-n", "1")
+        result = run(app, *words, "--json")
+        assert result.exit_code == 0, result.output
+        lines = [line for line in result.output.splitlines() if not line.startswith("#")]
+        assert json.loads(lines[0])["data"] == {"a": 1}
+        wrong = run(app, "tail", "events_stream", "--event-type", "*.x", "--url", url)
+        assert wrong.exit_code == 1
+        assert "400" in wrong.output
+    finally:
+        publishing.join()
+        engine.end_streams()
+        server.shutdown()
+        serving.join()
+        server.server_close()
+        # The client library leaves the answer of a refused request to the collector.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+
+def test_tail_names_the_sinks_there_are(app: Flask) -> None:
+    result = run(app, "tail", "nope")
+    assert result.exit_code == 2
+    assert "events_stream, alerts" in result.output

@@ -1,0 +1,82 @@
+"""What is made for gunicorn from the configuration."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from flask_sse_sink import create_app, gunicorn
+from flask_sse_sink.extension import engine_of
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SSE_SINK_CONFIG", raising=False)
+    return tmp_path
+
+
+def test_bind_workers_and_threads_come_from_the_file(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "config.yaml").write_text(
+        'server: {host: "::1", port: 8123, workers: 3, max_clients: 200}\n'
+        "sink: {a: {type: sse}, b: {type: sse, path: /live}}\n"
+    )
+    made = gunicorn.configure()
+    assert made["bind"] == ["[::1]:8123"]
+    assert (made["workers"], made["threads"], made["worker_class"]) == (3, 220, "gthread")
+    assert made["worker_connections"] > made["threads"]
+    made["when_ready"](None)
+    shown = capsys.readouterr().out
+    assert "curl -N http://[::1]:8123/a/" in shown
+    assert "http://[::1]:8123/b/live" in shown
+    assert "Authorization" in shown
+
+
+def test_the_environment_file_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_PORT_OF_THE_TESTS", "")
+    monkeypatch.delenv("A_PORT_OF_THE_TESTS")
+    (folder / ".env").write_text("A_PORT_OF_THE_TESTS=8124\n")
+    (folder / "config.yaml").write_text(
+        "server: {port: '${A_PORT_OF_THE_TESTS}'}\nsink: {sse: }\ningest: {auth: none}\n"
+    )
+    assert gunicorn.configure()["bind"] == ["127.0.0.1:8124"]
+
+
+def test_a_wrong_file_ends_the_program_with_its_mistakes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "config.yaml").write_text("server: {port: x}\nsink: {}\n")
+    with pytest.raises(SystemExit):
+        gunicorn.configure()
+    told = capsys.readouterr().err
+    assert "server.port" in told
+    assert "sink: is missing" in told
+
+
+def test_a_worker_starts_the_relay_and_ends_its_streams(folder: Path) -> None:
+    (folder / "config.yaml").write_text("sink: {sse: }\ningest: {auth: none}\n")
+    app = create_app()
+    engine = engine_of(app)
+    worker = SimpleNamespace(wsgi=app, alive=True)
+    gunicorn.post_worker_init(worker)
+    assert engine.relay is not None
+    with app.test_client() as client:
+        response = client.get("/sse/", buffered=False)
+        parts = response.iter_encoded()
+        assert next(parts) == b"event: info\ndata: connected\nretry: 3000\n\n"
+        worker.alive = False
+        assert b"data: closing" in b"".join(parts)
+        response.close()
+    for thread in threading.enumerate():
+        if thread.name == "sse-sink-drain":
+            thread.join()
+    engine.close()
+
+
+def test_a_worker_without_the_extension_is_left_alone() -> None:
+    gunicorn.post_worker_init(SimpleNamespace(wsgi=lambda environ, start: []))

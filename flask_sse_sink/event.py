@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import itertools
-import uuid
+import secrets
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
@@ -165,7 +165,7 @@ def _text(body: bytes) -> bytes:
 def _named(events: list[NewEvent]) -> list[NewEvent]:
     for event in events:
         if event.event_id is None:
-            event.event_id = f"evt_{uuid.uuid4().hex}"
+            event.event_id = f"evt_{secrets.token_hex(16)}"
         if event.source is None:
             event.source = DEFAULT_SOURCE
     return events

@@ -11,6 +11,7 @@ import itertools
 import secrets
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, Any
 
 import msgspec
@@ -56,7 +57,7 @@ class Event(Struct, frozen=True, dict=True):
     meta: Raw
 
 
-class NewEvent(Struct, forbid_unknown_fields=True):
+class NewEvent(Struct, forbid_unknown_fields=True, dict=True):
     """An event on its way into the log. Build one with :func:`new_event` or :func:`decode`."""
 
     event_type: EventType
@@ -67,12 +68,12 @@ class NewEvent(Struct, forbid_unknown_fields=True):
     meta: dict[str, Raw] | None = None
     occurred_at: datetime | None = None
 
-    @property
+    @cached_property
     def data_json(self) -> str:
         """Return ``data`` as one line of JSON text."""
         return _one_line(b"{}" if self.data is UNSET else self.data)
 
-    @property
+    @cached_property
     def meta_json(self) -> str:
         """Return ``meta`` as one line of JSON text."""
         return _one_line(_encode(self.meta)) if self.meta else "{}"
@@ -81,6 +82,7 @@ class NewEvent(Struct, forbid_unknown_fields=True):
 _encode = msgspec.json.Encoder().encode
 _decode_one = msgspec.json.Decoder(NewEvent).decode
 _decode_any = msgspec.json.Decoder(NewEvent | list[NewEvent]).decode
+_skip = msgspec.json.Decoder(Raw).decode
 _split = msgspec.json.Decoder(list[Raw]).decode
 
 
@@ -119,12 +121,11 @@ def decode(body: bytes) -> list[NewEvent]:
     body = _text(body)
     try:
         found = _decode_any(body)
+        return _finished(found if isinstance(found, list) else [found])
     except msgspec.ValidationError:
-        faults = list(itertools.islice(_faults(body), MAX_FAULTS))
-        raise InvalidEvent(faults) from None
+        raise _invalid(body) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise _malformed(error) from None
-    return _named(found if isinstance(found, list) else [found])
 
 
 def decode_lines(body: bytes) -> list[NewEvent]:
@@ -138,7 +139,7 @@ def decode_lines(body: bytes) -> list[NewEvent]:
     lines = ((n, line) for n, line in enumerate(_text(body).split(b"\n"), 1) if line.strip())
     for index, (number, line) in enumerate(lines):
         try:
-            events.append(_decode_one(line))
+            events += _finished([_decode_one(line)])
         except msgspec.ValidationError as error:
             faults.append(_fault(error, f"[{index}]"))
         except (msgspec.DecodeError, RecursionError) as error:
@@ -148,7 +149,7 @@ def decode_lines(body: bytes) -> list[NewEvent]:
             break
     if faults:
         raise InvalidEvent(faults, malformed=malformed)
-    return _named(events)
+    return events
 
 
 def _text(body: bytes) -> bytes:
@@ -162,13 +163,29 @@ def _text(body: bytes) -> bytes:
     return body
 
 
-def _named(events: list[NewEvent]) -> list[NewEvent]:
+def _finished(events: list[NewEvent]) -> list[NewEvent]:
+    """Fill in what may be left out, and make the texts that the log stores.
+
+    Made here and not in the log: what nests too deeply must not fail in the middle of a commit.
+
+    :raises RecursionError: it does.
+    """
     for event in events:
+        _ = event.data_json, event.meta_json
         if event.event_id is None:
             event.event_id = f"evt_{secrets.token_hex(16)}"
         if event.source is None:
             event.source = DEFAULT_SOURCE
     return events
+
+
+def _invalid(body: bytes) -> InvalidEvent:
+    """Return what is wrong with a body; a wrong event may stand before a place that isn't JSON."""
+    try:
+        _skip(body)
+        return InvalidEvent(list(itertools.islice(_faults(body), MAX_FAULTS)))
+    except (msgspec.DecodeError, RecursionError) as error:
+        return _malformed(error)
 
 
 def _faults(body: bytes) -> Iterator[Fault]:

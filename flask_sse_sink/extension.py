@@ -265,11 +265,11 @@ def _refuse_met_routes(app: Flask, settings: Settings, origin: str) -> None:
     wanted.append(("ingest.path", settings.ingest.path, "POST"))
     problems = []
     for path, url, method in wanted:
-        for variant in {url, url.rstrip("/") or "/"}:
+        for variant in dict.fromkeys((url, url.rstrip("/") or "/")):
             try:
                 endpoint, _ = routes.match(variant, method=method)
             except RequestRedirect:
-                endpoint = "another"
+                endpoint = f"{variant}/"
             except HTTPException:
                 continue
             problems.append(

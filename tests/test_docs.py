@@ -14,7 +14,7 @@ from flask_sse_sink import settings
 from flask_sse_sink.cli import sse
 
 ROOT = Path(__file__).parent.parent
-SECTIONS = {
+SECTIONS: dict[str, type[msgspec.Struct]] = {
     "server": settings.ServerSettings,
     "database": settings.DatabaseSettings,
     "ingest": settings.IngestSettings,

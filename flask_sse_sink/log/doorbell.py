@@ -32,7 +32,7 @@ class Doorbell:
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             self._folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             _log.warning("%s: %s; other processes' events come late", folder, error.strerror)

@@ -1,0 +1,409 @@
+"""The extension in an app: registration, publishing, signals, forks."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from conftest import Listen, MakeApp, publish
+from flask import Flask
+
+from flask_sse_sink import (
+    ConfigError,
+    Event,
+    InvalidEvent,
+    LogUnusable,
+    SSESink,
+    client_connected,
+    client_disconnected,
+    create_app,
+    events_stored,
+)
+from flask_sse_sink.extension import engine_of
+
+CONFIG = (
+    'database: {url: "sqlite:///events.db"}\ningest: {auth: none}\nsink: {live: {type: sse}}\n'
+)
+
+
+def mapping(folder: Path, *sinks: str) -> dict[str, Any]:
+    return {
+        "database": {"url": f"sqlite:///{folder}/events.db"},
+        "ingest": {"auth": "none"},
+        "sink": {name: {"type": "sse"} for name in sinks or ("live",)},
+    }
+
+
+def fds() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+def test_an_app_is_given_to_the_extension_at_once(make_app: MakeApp, tmp_path: Path) -> None:
+    app = Flask("a")
+    sse = SSESink(app, mapping(tmp_path))
+    assert sse.publish("a.b") == 1
+    assert app.test_client().head("/live/").status_code == 200
+
+
+def test_an_app_is_given_to_the_extension_later(make_app: MakeApp, tmp_path: Path) -> None:
+    app, sse = Flask("a"), SSESink()
+    sse.init_app(app, mapping(tmp_path))
+    assert sse.publish("a.b") == 1
+    assert app.test_client().head("/live/").status_code == 200
+
+
+def test_a_second_registration_is_refused(make_app: MakeApp, tmp_path: Path) -> None:
+    app = Flask("a")
+    sse = SSESink(app, mapping(tmp_path))
+    with pytest.raises(
+        RuntimeError, match=r"Was init_app called twice, or after SSESink\(app\)\?"
+    ):
+        sse.init_app(app)
+
+
+@pytest.mark.parametrize("way", ["argument", "init_app", "app.config", "environment", "folder"])
+def test_the_configuration_is_taken_from_a_file(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.delenv("SSE_SINK_CONFIG", raising=False)
+    file = tmp_path / "config.yaml"
+    file.write_text(CONFIG)
+    app, sse = Flask("a"), SSESink(config=file if way == "argument" else None)
+    if way == "app.config":
+        app.config["SSE_SINK_CONFIG"] = str(file)
+    elif way == "environment":
+        monkeypatch.setenv("SSE_SINK_CONFIG", str(file))
+    elif way == "folder":
+        monkeypatch.chdir(tmp_path)
+    sse.init_app(app, file if way == "init_app" else None)
+    assert list(engine_of(app).sinks) == ["live"]
+    assert engine_of(app).settings.database.url == f"sqlite:///{tmp_path}/events.db"
+
+
+def test_the_configuration_is_taken_from_a_mapping(make_app: MakeApp, tmp_path: Path) -> None:
+    app = Flask("a")
+    app.config["SSE_SINK"] = mapping(tmp_path, "x")
+    app.config["SSE_SINK_CONFIG"] = "not read"
+    SSESink(app)
+    other = Flask("b")
+    other.config["SSE_SINK"] = mapping(tmp_path, "x")
+    SSESink(other, mapping(tmp_path, "y"))
+    assert [list(engine_of(each).sinks) for each in (app, other)] == [["x"], ["y"]]
+
+
+def test_a_wrong_configuration_is_refused_with_all_problems(tmp_path: Path) -> None:
+    app = Flask("a")
+    with pytest.raises(ConfigError) as caught:
+        SSESink(app, {"sink": {}, "servr": {}})
+    assert len(caught.value.problems) == 2
+    assert all(line.startswith("SSE_SINK: ") for line in caught.value.problems)
+    assert "sse_sink" not in app.extensions
+
+
+def test_a_file_that_is_no_log_is_refused_at_once(make_app: MakeApp, tmp_path: Path) -> None:
+    (tmp_path / "events.db").write_bytes(b"nonsense" * 1000)
+    with pytest.raises(LogUnusable, match="no SQLite database"):
+        SSESink(Flask("a"), mapping(tmp_path))
+
+
+def test_apps_of_one_process_are_apart(make_app: MakeApp, listen: Listen) -> None:
+    one, two = make_app(), make_app()
+    streams = listen(one), listen(two)
+    publish(one, "for.one")
+    publish(two, "for.two")
+    assert [stream.types(1) for stream in streams] == [["for.one"], ["for.two"]]
+
+
+def test_one_extension_serves_several_apps(
+    make_app: MakeApp, listen: Listen, tmp_path: Path
+) -> None:
+    sse, apps = SSESink(), [Flask("a"), Flask("b")]
+    for app in apps:
+        (tmp_path / app.name).mkdir()
+        sse.init_app(app, mapping(tmp_path / app.name, "events_stream"))
+    stream = listen(apps[1])
+    for app in apps:
+        with app.app_context():
+            sse.publish(f"for.{app.name}")
+    assert stream.types(1) == ["for.b"]
+    sse.close()
+    assert [engine_of(app).relay for app in apps] == [None, None]
+
+
+def test_an_event_is_published_from_a_view(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app()
+    sse = SSESink()
+
+    @app.get("/do")
+    def do() -> str:
+        return str(sse.publish("from.view", {"a": 1}, entity_id="x", source="s", meta={"m": 2}))
+
+    stream = listen(app)
+    assert app.test_client().get("/do").text == "1"
+    event = stream.event()
+    assert (event["data"], event["entity_id"], event["meta"]) == ({"a": 1}, "x", {"m": 2})
+    assert event["source"]["name"] == "s"
+
+
+def test_an_event_is_published_from_a_command(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app()
+
+    @app.cli.command("do")
+    def do() -> None:
+        click.echo(SSESink().publish("from.command"))
+
+    stream = listen(app)
+    result = app.test_cli_runner().invoke(args=["do"])
+    assert result.output == "1\n"
+    assert stream.types(1) == ["from.command"]
+
+
+def test_an_event_is_published_from_a_thread(
+    make_app: MakeApp, listen: Listen, tmp_path: Path
+) -> None:
+    app = Flask("a")
+    sse = SSESink(app, mapping(tmp_path, "events_stream"))
+    stream = listen(app)
+    thread = threading.Thread(target=sse.publish, args=("from.thread",))
+    thread.start()
+    thread.join()
+    assert stream.types(1) == ["from.thread"]
+
+
+def test_dates_and_uuids_are_published(make_app: MakeApp, listen: Listen, tmp_path: Path) -> None:
+    app = Flask("a")
+    sse = SSESink(app, mapping(tmp_path, "events_stream"))
+    stream = listen(app)
+    day, id = datetime.date(2024, 2, 29), uuid.UUID(int=7)
+    sse.publish("a", {"day": day, "id": id})
+    assert stream.event()["data"] == {"day": "2024-02-29", "id": str(id)}
+
+
+def test_an_event_without_data_has_an_empty_object(
+    make_app: MakeApp, listen: Listen, tmp_path: Path
+) -> None:
+    app = Flask("a")
+    sse = SSESink(app, mapping(tmp_path, "events_stream"))
+    stream = listen(app)
+    sse.publish("a")
+    assert stream.event()["data"] == {}
+
+
+def test_a_repeated_event_has_its_first_id(make_app: MakeApp, tmp_path: Path) -> None:
+    app, sse = Flask("a"), SSESink()
+    sse.init_app(app, mapping(tmp_path))
+    with app.app_context():
+        assert [
+            sse.publish("a", event_id="e"),
+            sse.publish("b"),
+            sse.publish("a", event_id="e"),
+        ] == [1, 2, 1]
+
+
+def test_a_batch_is_published_whole_or_not_at_all(make_app: MakeApp, tmp_path: Path) -> None:
+    app = Flask("a")
+    sse = SSESink(app, mapping(tmp_path))
+    result = sse.publish_many([{"event_type": "a"}, {"event_type": "b", "data": [1]}])
+    assert (result.ids, result.accepted, result.duplicates) == ([1, 2], 2, 0)
+    with pytest.raises(InvalidEvent):
+        sse.publish_many([{"event_type": "a"}, {"event_type": ""}])
+    assert sse.publish("c") == 3
+
+
+@pytest.mark.parametrize("data", [object(), {"a": {1, object()}}, "\ud800", {(1, 2): 3}])
+def test_what_can_not_be_encoded_is_no_event(
+    make_app: MakeApp, tmp_path: Path, data: object
+) -> None:
+    app = Flask("a")
+    with pytest.raises(InvalidEvent, match="can't be encoded as JSON"):
+        SSESink(app, mapping(tmp_path)).publish("a", data)
+    assert engine_of(app).relay is None
+
+
+def test_publishing_without_an_app_asks_for_init_app() -> None:
+    with pytest.raises(RuntimeError, match=r"Did you forget to call 'init_app'\?"):
+        SSESink().publish("a")
+    with pytest.raises(RuntimeError, match=r"Did you forget to call 'init_app'\?"):
+        engine_of(Flask("a"))
+
+
+def test_publishing_with_several_apps_asks_which(make_app: MakeApp, tmp_path: Path) -> None:
+    sse, apps = SSESink(), [Flask("a"), Flask("b")]
+    for app in apps:
+        sse.init_app(app, mapping(tmp_path))
+    with pytest.raises(RuntimeError, match=r"which one is meant\?"):
+        sse.publish("a")
+
+
+def test_a_receiver_that_raises_hurts_nobody(
+    make_app: MakeApp, listen: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app()
+    seen: list[list[Event]] = []
+
+    def broken(sender: Flask, **values: object) -> None:
+        raise ZeroDivisionError
+
+    def sound(sender: Flask, events: list[Event]) -> None:
+        seen.append(events)
+
+    stream = listen(app)
+    with events_stored.connected_to(broken), events_stored.connected_to(sound, sender=app):
+        assert publish(app, "a") == [1]
+        assert stream.types(1) == ["a"]
+        # Who joins waits for a delivery in progress.
+        listen(app)
+    assert [event.event_type for events in seen for event in events] == ["a"]
+    [record] = [record for record in caplog.records if "raised" in record.message]
+    assert "broken" in record.message
+    assert record.exc_info
+
+
+def test_events_stored_tells_every_event_once_in_order(make_app: MakeApp, listen: Listen) -> None:
+    app, other = make_app(), make_app()
+    seen: list[tuple[Flask, int, str]] = []
+
+    def note(sender: Flask, events: list[Event]) -> None:
+        seen.extend((sender, event.id, event.event_type) for event in events)
+
+    with events_stored.connected_to(note, sender=app):
+        publish(app, "a", "b")
+        publish(other, "x")
+        listen(app)
+    assert seen == [(app, 1, "a"), (app, 2, "b")]
+
+
+def test_clients_are_told_as_they_come_and_go(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app()
+    seen: list[tuple[str, Flask, str, str, int]] = []
+
+    def came(sender: Flask, sink: str, client: Any) -> None:
+        seen.append(("came", sender, sink, client.reason, client.messages))
+
+    def went(sender: Flask, sink: str, client: Any) -> None:
+        seen.append(("went", sender, sink, client.reason, client.messages))
+
+    with client_connected.connected_to(came), client_disconnected.connected_to(went):
+        stream = listen(app)
+        publish(app, "a")
+        stream.event()
+        stream.close()
+    name = "events_stream"
+    assert seen == [("came", app, name, "", 0), ("went", app, name, "closed", 1)]
+
+
+def test_routes_that_meet_are_refused_with_all_problems(make_app: MakeApp, tmp_path: Path) -> None:
+    app = Flask("a")
+    app.add_url_rule("/live", "mine", lambda: "")
+    app.add_url_rule("/ingest", "yours", lambda: "", methods=["POST"])
+    SSESink(app_with := Flask("b"), mapping(tmp_path, "taken"))
+    app.register_blueprint(app_with.blueprints["taken"], url_prefix="/elsewhere")
+    with pytest.raises(ConfigError) as caught:
+        SSESink(app, mapping(tmp_path, "live", "taken", "free"))
+    assert caught.value.problems == (
+        "SSE_SINK: sink.live: /live/ meets the app's route mine; choose another",
+        "SSE_SINK: ingest.path: /ingest meets the app's route yours; choose another",
+        "SSE_SINK: sink.taken: the app has a blueprint of this name; choose another",
+    )
+    assert "sse_sink" not in app.extensions
+
+
+def test_the_servers_own_routes_can_not_be_taken(make_app: MakeApp, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(CONFIG.replace("live:", "healthz:"))
+    with pytest.raises(ConfigError, match="healthz/ meets the app's route"):
+        create_app(file)
+
+
+def test_a_new_app_starts_no_thread_and_makes_no_file(make_app: MakeApp, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(CONFIG)
+    before = threading.enumerate(), fds()
+    app = create_app(file)
+    assert (threading.enumerate(), fds()) == before
+    assert os.listdir(tmp_path) == ["config.yaml"]
+    publish(app, "a")
+    assert (tmp_path / "events.db").exists()
+
+
+def test_a_new_app_leaves_an_old_log_closed(make_app: MakeApp, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(CONFIG)
+    first = create_app(file)
+    publish(first, "a")
+    engine_of(first).close()
+    before = fds()
+    create_app(file)
+    assert fds() == before
+
+
+def test_a_closed_engine_starts_again(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app()
+    publish(app, "a")
+    engine_of(app).close()
+    engine_of(app).close()
+    stream = listen(app)
+    assert publish(app, "b") == [2]
+    assert stream.types(1) == ["b"]
+
+
+FORK = """
+import os, sys
+from flask import Flask
+from flask_sse_sink import SSESink
+from flask_sse_sink.extension import engine_of
+
+def streamed(app, sse, event_type):
+    response = app.test_client().get("/live/", buffered=False)
+    parts = iter(response.iter_encoded())
+    first = next(parts)
+    id = sse.publish(event_type)
+    second = next(parts)
+    response.close()
+    assert b"connected" in first and f'"{event_type}"'.encode() in second, (first, second)
+    return id
+
+app = Flask("a")
+sse = SSESink(app, {
+    "server": {"max_clients": 2},
+    "database": {"url": f"sqlite:///{sys.argv[1]}/events.db"},
+    "sink": {"live": {"type": "sse"}},
+})
+assert streamed(app, sse, "parent.before") == 1
+held = app.test_client().get("/live/", buffered=False)
+next(iter(held.iter_encoded()))
+child = os.fork()
+if not child:
+    assert engine_of(app).relay is None
+    assert engine_of(app).sinks["live"].clients == []
+    assert engine_of(app).slots.taken == 0
+    assert streamed(app, sse, "child.one") == 2
+    assert streamed(app, sse, "child.two") == 3
+    sse.close()
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert streamed(app, sse, "parent.after") == 4
+assert len(engine_of(app).sinks["live"].clients) == 1
+held.close()
+sse.close()
+print("fine")
+"""
+
+
+def test_a_forked_child_begins_anew(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", FORK, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, "fine\n"), result.stderr

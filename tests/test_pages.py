@@ -1,0 +1,109 @@
+"""The server's health, front page and errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import MakeApp
+from flask import Flask
+from flask.testing import FlaskClient
+
+from flask_sse_sink import create_app
+from flask_sse_sink.extension import engine_of
+
+CONFIG = """
+database: {url: "sqlite:///events.db"}
+sink:
+  live: {type: sse, match: ["user.*", end]}
+  all: {type: sse, path: /x}
+"""
+
+
+@pytest.fixture
+def app(make_app: MakeApp, tmp_path: Path) -> Flask:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    return create_app(tmp_path / "config.yaml")
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def test_a_process_that_answers_is_alive(client: FlaskClient) -> None:
+    response = client.get("/healthz")
+    assert (response.status_code, response.get_json()) == (200, {"status": "alive"})
+
+
+def test_a_server_that_can_store_is_ready(app: Flask, client: FlaskClient) -> None:
+    response = client.get("/readyz")
+    assert (response.status_code, response.get_json()) == (200, {"status": "ready"})
+    assert engine_of(app).relay is not None
+
+
+def test_a_server_that_can_not_store_is_alive_but_not_ready(
+    app: Flask, client: FlaskClient, tmp_path: Path
+) -> None:
+    (tmp_path / "events.db").mkdir()
+    for _ in range(2):
+        response = client.get("/readyz")
+        assert response.status_code == 503
+        assert response.headers["Retry-After"] == "2"
+        body = response.get_json(force=True)
+        assert body["title"] == "Not ready"
+        assert "events.db" in body["detail"]
+    assert client.get("/healthz").status_code == 200
+
+
+def test_the_front_page_is_json_for_programs(client: FlaskClient) -> None:
+    response = client.get("/")
+    assert response.content_type == "application/json"
+    assert "Accept" in response.vary
+    body = response.get_json()
+    assert body["service"] == "flask-sse-sink"
+    assert body["ingest"] == "/ingest"
+    assert body["sinks"] == [
+        {"name": "live", "url": "/live/", "match": ["end", "user.*"]},
+        {"name": "all", "url": "/all/x", "match": ["*"]},
+    ]
+
+
+def test_the_front_page_is_a_page_for_people(client: FlaskClient) -> None:
+    response = client.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert response.mimetype == "text/html"
+    assert 'href="/all/x"' in response.text
+    assert "end, user.*" in response.text
+
+
+def test_an_unknown_path_is_a_problem(client: FlaskClient) -> None:
+    response = client.get("/nowhere")
+    assert response.status_code == 404
+    assert response.content_type == "application/problem+json"
+    body = response.get_json(force=True)
+    assert (body["type"], body["title"], body["status"]) == ("about:blank", "Not Found", 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("GET", "/ingest", "POST"), ("POST", "/live/", "GET"), ("DELETE", "/", "GET")],
+)
+def test_a_wrong_method_is_a_problem_that_names_the_right_ones(
+    client: FlaskClient, method: str, path: str, allowed: str
+) -> None:
+    response = client.open(path, method=method)
+    assert response.status_code == 405
+    assert response.content_type == "application/problem+json"
+    assert allowed in response.headers["Allow"]
+    assert response.get_json(force=True)["status"] == 405
+
+
+def test_an_error_that_nobody_expected_is_a_problem(app: Flask, client: FlaskClient) -> None:
+    @app.get("/broken")
+    def broken() -> str:
+        raise ZeroDivisionError("a secret")
+
+    response = client.get("/broken")
+    assert response.status_code == 500
+    assert response.content_type == "application/problem+json"
+    assert "secret" not in response.text

@@ -1,0 +1,257 @@
+"""Streams, as they come through Flask."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import Listen, MakeApp, Stream, publish
+
+from flask_sse_sink import client_connected
+from flask_sse_sink.event import new_event
+from flask_sse_sink.extension import engine_of
+from flask_sse_sink.frame import HEARTBEAT, closing
+
+URL = "/events_stream/"
+TYPES = ("user.login", "users.x", "user", "user.a.b", "mail.received", "end")
+
+
+def test_the_headers_are_exact(make_app: MakeApp) -> None:
+    response = make_app().test_client().get(URL, buffered=False)
+    assert sorted(response.headers) == [
+        ("Cache-Control", "no-cache, no-transform"),
+        ("Content-Type", "text/event-stream; charset=utf-8"),
+        ("X-Accel-Buffering", "no"),
+    ]
+    response.close()
+
+
+def test_the_first_frame_is_exact(make_app: MakeApp) -> None:
+    response = make_app().test_client().get(URL, buffered=False)
+    first = next(iter(response.iter_encoded()))
+    assert first == b"event: info\ndata: connected\nretry: 3000\n\n"
+    response.close()
+
+
+def test_an_event_is_framed_with_its_keys_in_order(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app()
+    stream = listen(app)
+    event = new_event("user.login", {"b": 1, "a": 2}, event_id="e", source="s", meta={"m": 1})
+    engine_of(app).append([event])
+    pattern = (
+        rb'event: message\nid: 1\ndata: {"id":1,"event_id":"e","event_type":"user.login",'
+        rb'"entity_id":null,"created_at":"[^"]+\+00:00","data":{"b":1,"a":2},'
+        rb'"source":{"id":1,"name":"s"},"meta":{"m":1}}\n\n'
+    )
+    assert re.fullmatch(pattern, stream.frame())
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", TYPES),
+        ("event_type=", TYPES),
+        ("event_type=*", TYPES),
+        ("event_type=user.*&event_type=end", ("user.login", "user.a.b", "end")),
+        ("event_type=user.*,end", ("user.login", "user.a.b", "end")),
+        ("event_type=user.%2A%2Cend", ("user.login", "user.a.b", "end")),
+        ("event_type=user,,%20mail.received&event_type=end", ("user", "mail.received", "end")),
+        ("event_type=end", ("end",)),
+        ("event_type=user%25,end", ("end",)),
+        ("event_type=us_r,end", ("end",)),
+        ("other=1&event_type=end", ("end",)),
+    ],
+)
+def test_event_type_narrows_a_stream(
+    make_app: MakeApp, listen: Listen, query: str, expected: tuple[str, ...]
+) -> None:
+    app = make_app()
+    stream = listen(app, query)
+    publish(app, *TYPES)
+    assert stream.types(len(expected)) == list(expected)
+
+
+def test_a_percent_sign_is_a_letter_like_others(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app()
+    stream = listen(app, "event_type=100%25.*")
+    publish(app, "100x.a", "100%.a")
+    assert stream.types(1) == ["100%.a"]
+
+
+@pytest.mark.parametrize("pattern", ["us*", "*.login", ".*", "a.*.b", "**", "a%0Ab", "x" * 300])
+def test_a_malformed_event_type_is_refused(make_app: MakeApp, pattern: str) -> None:
+    response = make_app().test_client().get(f"{URL}?event_type={pattern}")
+    assert response.status_code == 400
+    assert response.content_type == "application/problem+json"
+    assert "is not a pattern; write" in response.get_json(force=True)["detail"]
+
+
+def test_a_sink_lets_through_what_its_list_matches(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app(sink={"live": {"type": "sse", "match": ["user.*", "end"], "path": "/all"}})
+    whole = listen(app, path="/live/all")
+    narrow = listen(app, "event_type=mail.received,end", path="/live/all/")
+    publish(app, *TYPES)
+    assert whole.types(3) == ["user.login", "user.a.b", "end"]
+    assert narrow.types(1) == ["end"]
+
+
+def test_the_slash_at_the_end_may_be_left_out(make_app: MakeApp, listen: Listen) -> None:
+    listen(make_app(), path="/events_stream")
+
+
+def test_head_answers_with_headers_and_takes_no_slot(make_app: MakeApp) -> None:
+    app = make_app()
+    response = app.test_client().head(URL)
+    assert response.status_code == 200
+    assert response.content_type == "text/event-stream; charset=utf-8"
+    assert response.data == b""
+    assert engine_of(app).slots.taken == 0
+    assert engine_of(app).relay is None
+
+
+def test_other_methods_and_paths_are_refused(make_app: MakeApp) -> None:
+    client = make_app().test_client()
+    assert client.post(URL).status_code == 405
+    assert client.put(URL).status_code == 405
+    assert client.get(URL + "x").status_code == 404
+
+
+def test_last_event_id_is_ignored(make_app: MakeApp) -> None:
+    app = make_app()
+    publish(app, "a", "b")
+    headers = {"Last-Event-ID": "1"}
+    stream = Stream(app.test_client().get(URL, headers=headers, buffered=False))
+    stream.frame()
+    publish(app, "c")
+    assert stream.types(1) == ["c"]
+    stream.close()
+
+
+def test_an_event_from_before_the_stream_is_never_sent(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app()
+    publish(app, "before")
+    stream = listen(app)
+    publish(app, "after")
+    assert stream.event()["id"] == 2
+
+
+def test_too_many_clients_are_refused_until_one_leaves(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app(server={"max_clients": 1})
+    first = listen(app)
+    refused = app.test_client().get(URL)
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"] == "5"
+    assert refused.get_json(force=True)["title"] == "Too many clients"
+    first.close()
+    assert engine_of(app).slots.taken == 0
+    listen(app)
+
+
+def test_a_stream_that_never_began_gives_its_slot_back_once(make_app: MakeApp) -> None:
+    app = make_app(server={"max_clients": 1})
+    for _ in range(3):
+        # Flask's test client would take the first bytes at once.
+        with app.test_request_context(URL):
+            response = app.full_dispatch_request()
+        assert engine_of(app).slots.taken == 1
+        for _ in range(2):
+            response.close()
+            assert engine_of(app).slots.taken == 0
+
+
+def test_all_sinks_share_the_slots(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app(server={"max_clients": 1}, sink={"a": {"type": "sse"}, "b": {"type": "sse"}})
+    listen(app, path="/a/")
+    assert app.test_client().get("/b/").status_code == 503
+
+
+def test_a_log_that_is_away_is_said(make_app: MakeApp, tmp_path: Path) -> None:
+    app = make_app(database={"url": f"sqlite:///{tmp_path}"})
+    response = app.test_client().get(URL)
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "2"
+    assert engine_of(app).slots.taken == 0
+
+
+def test_filtered_events_do_not_put_a_heartbeat_off(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app(sink={"events_stream": {"type": "sse", "heartbeat_timeout": 0.05}})
+    stream = listen(app, "event_type=wanted")
+    stop = threading.Event()
+
+    def flood() -> None:
+        while not stop.is_set():
+            publish(app, "other")
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        assert [stream.frame() for _ in range(2)] == [HEARTBEAT] * 2
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_closed_engine_says_so_to_its_streams(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app()
+    stream = listen(app)
+    publish(app, "last")
+    engine_of(app).close()
+    assert stream.types(1) == ["last"]
+    assert stream.frame() == closing(3000)
+
+
+def test_cors_is_answered_to_the_origins_that_are_configured(make_app: MakeApp) -> None:
+    sink = {"type": "sse", "cors_origins": ["https://a.example"]}
+    client = make_app(sink={"live": sink}).test_client()
+    allowed = client.head("/live/", headers={"Origin": "https://a.example"})
+    assert allowed.headers["Access-Control-Allow-Origin"] == "https://a.example"
+    refused = client.head("/live/", headers={"Origin": "https://b.example"})
+    assert "Access-Control-Allow-Origin" not in refused.headers
+
+
+def test_cors_is_silent_where_it_is_not_configured(make_app: MakeApp) -> None:
+    client = make_app().test_client()
+    response = client.head(URL, headers={"Origin": "https://a.example"})
+    assert not [name for name in response.headers.keys() if name.startswith("Access-Control")]
+
+
+def test_filters_that_mean_the_same_share_a_group(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app()
+    streams = [
+        listen(app, "event_type=a.*,b"),
+        listen(app, "event_type=b&event_type=a.*,a.x"),
+    ]
+    sink = engine_of(app).sinks["events_stream"]
+    assert len(sink._groups) == 1
+    assert len(sink.clients) == 2
+    publish(app, "a.x", "c", "b")
+    assert [stream.types(2) for stream in streams] == [["a.x", "b"]] * 2
+    streams[0].close()
+    assert len(sink.clients) == 1
+    streams[1].close()
+    assert sink._groups == {}
+
+
+def test_a_slow_stream_is_told_what_it_missed(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app(sink={"events_stream": {"type": "sse", "queue_size": 1}})
+    stream = listen(app)
+    publish(app, "a", "b", "c")
+    # Another thread may still be at it; a stream that joins waits for that.
+    listen(app)
+    notice = b'event: info\ndata: missed {"count":2,"first_id":1,"last_id":2}\n\n'
+    assert stream.frame() == notice
+    assert stream.types(1) == ["c"]
+
+
+def test_the_peer_of_a_client_is_known(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app()
+    seen: list[str | None] = []
+
+    def note(sender: object, client: object, **values: object) -> None:
+        seen.append(getattr(client, "address", None))
+
+    with client_connected.connected_to(note, sender=app):
+        listen(app)
+    assert seen == ["127.0.0.1"]

@@ -59,7 +59,11 @@ def load(path: str | os.PathLike[str]) -> Settings:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except (
+        yaml.YAMLError,
+        # PyYAML lets these out where a tag doesn't fit its value.
+        *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+    ) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     return from_mapping({} if content is None else content, str(path), path.absolute().parent)
 
@@ -123,10 +127,13 @@ class _Reading:
             }
         if isinstance(value, (list, tuple)):
             return [self.expanded(item, f"{path}[{n}]", depth + 1) for n, item in enumerate(value)]
-        if isinstance(value, str) and "$" in value:
+        if isinstance(value, str):
             before = len(self.problems)
-            text = _VARIABLE.sub(lambda found: self._variable(found, path), value)
-            return _Expanded(text) if len(self.problems) == before else _BROKEN
+            if "$" in value:
+                value = _Expanded(_VARIABLE.sub(lambda found: self._variable(found, path), value))
+            if not value.isprintable():
+                self.wrong(path, "holds a control character; write plain text")
+            return value if len(self.problems) == before else _BROKEN
         return value
 
     def _variable(self, found: re.Match[str], path: str) -> str:
@@ -189,7 +196,7 @@ class _Reading:
                 self.wrong(where, "is no name for a URL; write letters, digits, - and _")
                 continue
             sink = self.struct(SinkSettings, item, where)
-            untyped = item is None or (isinstance(item, Mapping) and "type" not in item)
+            untyped = item is None or (isinstance(item, Mapping) and item.get("type") is None)
             if untyped and name != "sse":
                 self.wrong(f"{where}.type", 'is missing; write "type: sse"')
             if sink.replay:
@@ -221,7 +228,9 @@ class _Reading:
 
     def cross_check(self, settings: Settings) -> None:
         """Note what is wrong between settings that are right by themselves."""
-        if not settings.sink and not any(f"{self.origin}: sink" in p for p in self.problems):
+        if not settings.sink and not any(
+            p.removeprefix(f"{self.origin}: ").startswith("sink") for p in self.problems
+        ):
             self.wrong("sink", "is missing or empty; write a name and under it `type: sse`")
         if settings.ingest.auth == "none" and settings.ingest.tokens:
             self.wrong("ingest.auth", "is none although there are tokens; keep one of the two")

@@ -205,6 +205,8 @@ def _malformed(error: Exception) -> InvalidEvent:
     if isinstance(error, RecursionError):
         return InvalidEvent([Fault("", "nested too deeply")], malformed=True)
     text = str(error).removeprefix("JSON is malformed: ")
+    if "truncated" in text:
+        text = "it ends too soon, or holds half of a surrogate pair"
     return InvalidEvent([Fault("", f"not JSON: {text}")], malformed=True)
 
 

@@ -12,8 +12,8 @@ EXAMPLES: dict[str, tuple[bytes, list[ServerEvent]]] = {
         [ServerEvent(M, "YHOO\n+2\n10")],
     ),
     "comment, ids and a leading space": (
-        b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n"
-        b"\n",
+        b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\n"
+        b"data:  third event\n\n",
         [
             ServerEvent(M, "first event", "1"),
             ServerEvent(M, "second event"),

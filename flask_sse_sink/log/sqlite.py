@@ -240,19 +240,23 @@ class SQLiteLog:
             raise
 
     def _writing(self) -> sqlite3.Connection:
+        self._refuse_replaced()
         if self._writer is None:
             self._writer = self._open()
-        elif self._identity != self._file_identity():
-            raise LogUnavailable(
-                f"{self.path}: the file was removed or replaced while it was open; "
-                "put it back, or restart every worker"
-            )
         return self._writer
 
     def _reading(self) -> sqlite3.Connection:
         if self._reader is None:
             self._reader = self._open()
         return self._reader
+
+    def _refuse_replaced(self) -> None:
+        """Refuse to go on where the path no longer leads to the file that is open."""
+        if (self._writer or self._reader) and self._identity != self._file_identity():
+            raise LogUnavailable(
+                f"{self.path}: the file was removed or replaced while it was open; "
+                "put it back, or restart every worker"
+            )
 
     def _file_identity(self) -> tuple[int, int] | None:
         try:
@@ -263,6 +267,7 @@ class SQLiteLog:
 
     def _open(self) -> sqlite3.Connection:
         with self._open_lock:
+            self._refuse_replaced()
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -282,7 +287,7 @@ class SQLiteLog:
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         self._check_version(db)
-        db.execute("PRAGMA journal_mode = WAL")
+        _use_wal(db)
         db.execute("PRAGMA synchronous = FULL")
         if db.execute("PRAGMA user_version").fetchone()[0]:
             return
@@ -307,10 +312,11 @@ class SQLiteLog:
             os.close(folder)
 
     def _check_version(self, db: sqlite3.Connection) -> None:
+        # The tables are counted first: another process may make them and the two numbers now.
+        tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         version = db.execute("PRAGMA user_version").fetchone()[0]
         application = db.execute("PRAGMA application_id").fetchone()[0]
-        tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if not tables and not version:
+        if not tables:
             return
         if application != APPLICATION_ID:
             raise LogUnusable(
@@ -357,6 +363,20 @@ class SQLiteLog:
             with contextlib.suppress(sqlite3.Error):
                 self._reader.close()
             self._reader = None
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging. Where another is at it too, SQLite doesn't wait by itself."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def now_us() -> int:

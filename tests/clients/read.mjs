@@ -1,14 +1,7 @@
-// Prints the data of each message of the stream at argv[2], one a line, until argv[3] have come.
+// Prints every event of the stream that is named on the command line, as a line of JSON.
 import { EventSource } from "eventsource";
 
-let left = Number(process.argv[3]);
-const stream = new EventSource(process.argv[2]);
-stream.addEventListener("info", (event) => console.error(event.data));
-stream.addEventListener("message", (event) => {
-  console.log(event.data);
-  left -= 1;
-  if (left === 0) {
-    stream.close();
-    process.exit(0);
-  }
-});
+const source = new EventSource(process.argv[2]);
+const show = (event) =>
+  console.log(JSON.stringify([event.type, event.data, event.lastEventId]));
+for (const type of ["info", "message"]) source.addEventListener(type, show);

@@ -1,0 +1,440 @@
+"""Configuration: what it may hold, and how mistakes are told."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_sse_sink.config import FILE_VARIABLE, default_file, from_mapping, load
+from flask_sse_sink.exceptions import ConfigError
+from flask_sse_sink.settings import Interval, Settings, SinkSettings, Size, schema, stream_url
+
+HERE = Path("/srv/app")
+
+
+def _read(sink: dict[str, Any] | None = None, **content: Any) -> Settings:
+    return from_mapping({"sink": {"sse": sink}, **content}, "c.yaml", HERE)
+
+
+def _problems(content: object) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(content, "c.yaml", HERE)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return list(caught.value.problems)
+
+
+def _load(folder: Path, text: str) -> Settings:
+    file = folder / "c.yaml"
+    file.write_text(text)
+    return load(file)
+
+
+def test_a_sink_is_all_that_must_be_written(tmp_path: Path) -> None:
+    settings = _load(tmp_path, "sink:\n  sse:\n")
+    assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8000)
+    assert (settings.server.workers, settings.server.max_clients) == (2, 1000)
+    assert settings.database.url == f"sqlite:///{tmp_path}/data/events.db"
+    assert settings.database.retention == Interval(30 * 86400)
+    assert (settings.ingest.path, settings.ingest.tokens) == ("/ingest", [])
+    assert (settings.ingest.auth, settings.ingest.max_body) == ("token", 2**20)
+    assert settings.ingest.max_batch == 10_000
+    sink = settings.sink["sse"]
+    assert (sink.type, sink.path, sink.match.filter.patterns()) == ("sse", "/", ["*"])
+    waits = [float(sink.heartbeat_timeout), float(sink.write_timeout), float(sink.retry)]
+    assert waits == [30, 30, 3]
+    assert (sink.queue_size, sink.queue_bytes) == (1000, 16 * 2**20)
+    assert (sink.replay, sink.cors_origins) == (False, [])
+
+
+def test_empty_sections_are_as_none() -> None:
+    whole = {"server": None, "database": None, "ingest": {}, "sink": {"sse": None}}
+    assert from_mapping(whole, "c.yaml", HERE).server == Settings().server
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        (0, 0),
+        (1.5, 1.5),
+        ("30", 30),
+        (" 2.5 ", 2.5),
+        ("30s", 30),
+        ("1m 30s", 90),
+        ("1h", 3600),
+        ("2 days", 172800),
+        ("1:30", 90),
+        ("500ms", 0.5),
+        ("1s 500 ms", 1.5),
+        ("0.5ms", 0.0005),
+    ],
+)
+def test_an_interval_is_a_number_or_text(written: object, seconds: float) -> None:
+    assert Interval.read(written) == pytest.approx(seconds)
+    assert _read({"retry": written}).sink["sse"].retry == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "written", ["", " ", "soon", "30 parsecs", "-1", -1, True, None, [], "1" * 101, "x ms", 1e300]
+    + [float("nan"), float("inf"), 10**400, "101 years"]
+)  # fmt: skip
+def test_what_is_no_interval_is_refused(written: object) -> None:
+    (problem,) = _problems({"sink": {"sse": {"retry": written}}})
+    assert problem.startswith("c.yaml: sink.sse.retry: ")
+    assert "write" in problem
+
+
+def test_a_pause_has_bounds() -> None:
+    assert _read({"write_timeout": "10ms"}).sink["sse"].write_timeout == 0.01
+    for written in (0, "9ms", "25h"):
+        (problem,) = _problems({"sink": {"sse": {"write_timeout": written}}})
+        assert "at least 0.01 and at most 86400 seconds" in problem
+
+
+@pytest.mark.parametrize(
+    ("written", "count"),
+    [(1, 1), ("512", 512), ("64KiB", 65536), ("64 kib", 65536), ("1MB", 10**6), ("1.5 KB", 1500)]
+    + [("1GiB", 2**30), ("10b", 10)],
+)
+def test_a_size_is_a_whole_number_or_text(written: object, count: int) -> None:
+    assert Size.read(written) == count
+    assert _read(ingest={"max_body": written}).ingest.max_body == count
+
+
+@pytest.mark.parametrize("written", [0, -1, 1.5, True, None, "", "0", "1 XB", "lots", "2000GiB"])
+def test_what_is_no_size_is_refused(written: object) -> None:
+    (problem,) = _problems({"sink": {"sse": None}, "ingest": {"max_body": written}})
+    assert problem.startswith("c.yaml: ingest.max_body: ")
+    assert 'is not a size; write bytes or e.g. "64KiB"' in problem
+
+
+def test_variables_are_expanded_after_yaml_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_PORT", "9001")
+    monkeypatch.setenv("A_TOKEN", "x: [y] # 'z\"".replace(" ", "_"))
+    monkeypatch.setenv("AN_EMPTY", "")
+    monkeypatch.delenv("A_MISSING", raising=False)
+    settings = _load(
+        tmp_path,
+        "server: {port: $A_PORT, workers: '${A_MISSING:-3}', host: '${AN_EMPTY:-::1}'}\n"
+        "ingest: {tokens: ['${A_TOKEN}', 'pa$$word$$1', 'a${A_PORT}b$$$A_PORT']}\n"
+        "sink: {sse: {replay: '${A_MISSING:-false}', retry: '${A_MISSING:-}1s'}}\n",
+    )
+    assert (settings.server.port, settings.server.workers) == (9001, 3)
+    assert settings.server.host == "::1"
+    assert settings.ingest.tokens == ["x:_[y]_#_'z\"", "pa$word$1", "a9001b$9001"]
+    assert settings.sink["sse"].replay is False
+    assert settings.sink["sse"].retry == Interval(1)
+
+
+def test_a_value_without_a_variable_keeps_its_type() -> None:
+    (problem,) = _problems({"sink": {"sse": None}, "server": {"port": "9001"}})
+    assert problem == 'c.yaml: server.port: "9001" is not a whole number'
+
+
+def test_a_missing_variable_is_named_and_is_the_only_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("A_MISSING", raising=False)
+    content = {"sink": {"sse": {"retry": "$A_MISSING"}}, "ingest": {"tokens": ["${A_MISSING}"]}}
+    first, second = _problems(content)
+    assert first.startswith("c.yaml: sink.sse.retry: the variable A_MISSING isn't set; set it in")
+    assert second.startswith("c.yaml: ingest.tokens[0]: the variable A_MISSING isn't set; set it")
+    assert second.endswith("or write ${A_MISSING:-default}")
+
+
+def test_a_lone_brace_is_refused() -> None:
+    (problem,) = _problems({"sink": {"sse": {"path": "${1"}}})
+    assert problem.startswith("c.yaml: sink.sse.path: a lone ${; write ${VAR}")
+
+
+def test_every_mistake_is_told_at_once_with_file_path_and_cure(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _load(
+            tmp_path,
+            "server: {port: x, workers: true, host: 3, prot: 1}\n"
+            "database: {url: 'mysql://x', retention: soon}\n"
+            "ingest: {tokens: [short], auth: maybe, path: a b, max_batch: 0}\n"
+            "sink:\n"
+            "  sse: {match: 'a*', replay: true, cors_origins: x}\n"
+            "  live: {}\n"
+            "  'a b': {type: sse}\n"
+            "  other: 3\n"
+            "  third: {type: ws}\n",
+        )
+    told = dict(problem.split(": ", 2)[1:] for problem in caught.value.problems)
+    assert all(p.startswith(f"{tmp_path / 'c.yaml'}: ") for p in caught.value.problems)
+    expected = {
+        "server.port": '"x" is not a whole number',
+        "server.workers": "true is not a whole number",
+        "server.host": "3 is not text; put it in quotes",
+        "server.prot": "is not a setting; did you mean port?",
+        "database.url": '"mysql://x" is not a log; write sqlite:/// and a file',
+        "database.retention": '"soon" is not an interval; write seconds',
+        "ingest.tokens[0]": "is not a token; write 8 or more visible ASCII characters",
+        "ingest.auth": '"maybe" is not allowed',
+        "ingest.path": '"a b" is not a plain path; write',
+        "ingest.max_batch": "0 is not allowed: expected `int` >= 1",
+        "sink.sse.match": "'a*' is not a pattern; write",
+        "sink.sse.replay": "replay isn't supported yet; write false",
+        "sink.sse.cors_origins": '"x" is not a list; write [a, b]',
+        "sink.live.type": 'is missing; write "type: sse"',
+        "sink.a b": "is no name for a URL; write letters",
+        "sink.other": "3 is not a section; write keys and values under it",
+        "sink.third.type": '"ws" is not allowed',
+    }
+    assert {path: told.get(path, "")[: len(what)] for path, what in expected.items()} == expected
+    assert len(caught.value.problems) == len(expected)
+
+
+def test_an_unknown_key_like_no_other_is_told_what_there_is() -> None:
+    (problem,) = _problems({"sink": {"sse": None}, "qqq": 1})
+    assert problem == (
+        "c.yaml: qqq: is not a setting; the settings here are server, database, ingest, sink"
+    )
+
+
+@pytest.mark.parametrize("text", ["sink: {sse: }\nsink: {sse: }", "sink: {sse: {}, sse: {}}"])
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="'(sink|sse)' stands twice; keep one of them"):
+        _load(tmp_path, text)
+
+
+def test_merged_keys_may_be_overridden(tmp_path: Path) -> None:
+    text = "sink:\n  sse: &s {type: sse, retry: 1, path: a}\n  b: {<<: *s, retry: 2}\n"
+    settings = _load(tmp_path, text)
+    assert float(settings.sink["b"].retry) == 2
+    assert str(settings.sink["b"].path) == "/a"
+
+
+def test_the_type_may_be_left_out_only_where_the_name_is_the_type() -> None:
+    assert _read({}).sink["sse"].type == "sse"
+    named = from_mapping({"sink": {"live": {"type": "sse"}}}, "c.yaml", HERE)
+    assert named.sink["live"].type == "sse"
+    for item in (None, {}, {"retry": 1}):
+        (problem,) = _problems({"sink": {"live": item}})
+        assert problem == 'c.yaml: sink.live.type: is missing; write "type: sse"'
+
+
+@pytest.mark.parametrize("content", [{}, {"sink": None}, {"sink": {}}])
+def test_no_sink_is_a_mistake(content: object) -> None:
+    assert _problems(content) == [
+        "c.yaml: sink: is missing or empty; write a name and under it `type: sse`"
+    ]
+
+
+@pytest.mark.parametrize("content", [[], "text", 3, {"sink": []}, {"sink": "x"}])
+def test_what_is_no_section_is_refused(content: object) -> None:
+    assert "is not a section; write" in _problems(content)[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [("", "/"), ("/", "/"), ("live", "/live"), ("/live/", "/live/"), ("a/b.c", "/a/b.c")],
+)
+def test_a_path_may_leave_out_its_slash(written: str, path: str) -> None:
+    sink = _read({"path": written}).sink["sse"]
+    assert sink.path == path
+    assert stream_url("sse", sink) == "/sse" + path
+
+
+@pytest.mark.parametrize("written", ["//a", "a//b", "../x", ".", "a b", "<x>", "é", "a\n", 3])
+def test_a_path_that_is_not_plain_is_refused(written: object) -> None:
+    (problem,) = _problems({"sink": {"sse": {"path": written}}})
+    assert problem.startswith("c.yaml: sink.sse.path: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "events.db", "sqlite:", "sqlite://x", "sqlite:///", "sqlite:///:memory:", "pg:///x"],
+)
+def test_a_database_url_that_names_no_file_is_refused(url: str) -> None:
+    (problem,) = _problems({"sink": {"sse": None}, "database": {"url": url}})
+    assert problem.startswith("c.yaml: database.url: ")
+
+
+def test_a_relative_database_is_relative_to_the_file_and_an_absolute_one_is_not() -> None:
+    assert _read(database={"url": "sqlite:///a/b.db"}).database.url == "sqlite:////srv/app/a/b.db"
+    assert _read(database={"url": "sqlite:////a/b.db"}).database.url == "sqlite:////a/b.db"
+
+
+def test_settings_which_contradict_each_other_are_refused() -> None:
+    open_with_tokens = {"auth": "none", "tokens": ["12345678"]}
+    (problem,) = _problems({"sink": {"sse": None}, "ingest": open_with_tokens})
+    assert problem.startswith("c.yaml: ingest.auth: is none although there are tokens; keep one")
+    (problem,) = _problems({"sink": {"sse": {"path": "x"}}, "ingest": {"path": "sse/x/"}})
+    assert problem.startswith("c.yaml: sink.sse: meets ingest.path at /sse/x/; change one")
+
+
+@pytest.mark.parametrize("token", ["1234567", "1234567\u00e9", "1234 5678", "12345678\n", ""])
+def test_a_token_is_eight_visible_ascii_characters_at_least(token: str) -> None:
+    (problem,) = _problems({"sink": {"sse": None}, "ingest": {"tokens": ["x" * 8, token]}})
+    assert problem in (
+        "c.yaml: ingest.tokens[1]: is not a token; write 8 or more visible ASCII characters",
+        "c.yaml: ingest.tokens[1]: holds a control character; write plain text",
+    )
+
+
+def test_a_match_is_a_pattern_or_a_list_of_them() -> None:
+    assert _read({"match": "user.*"}).sink["sse"].match.filter.patterns() == ["user.*"]
+    assert _read({"match": ["b", "a.*"]}).sink["sse"].match.filter.patterns() == ["a.*", "b"]
+    for written in ([], 3, [3], {"a": 1}, "", ["*", "a*"]):
+        (problem,) = _problems({"sink": {"sse": {"match": written}}})
+        assert problem.startswith("c.yaml: sink.sse.match: ")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [", "\ta", "%", "a: b: c", "? [a]\n: b", "a: !!python/name:os.system", "[" * 5000]
+)
+def test_what_is_not_yaml_is_refused_on_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"c\.yaml: not YAML: ") as caught:
+        _load(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_structure_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is nested too deeply, or holds itself; write it out"):
+        _load(tmp_path, "sink: &a {sse: *a}")
+
+
+def test_a_file_that_cannot_be_read_is_told_with_a_cure(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"can't be read .*name it in {FILE_VARIABLE}"):
+        load(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="can't be read"):
+        load(tmp_path)
+    (tmp_path / "bad.yaml").write_bytes(b"sink: \xff")
+    with pytest.raises(ConfigError, match="not UTF-8 at byte 6; save it as UTF-8"):
+        load(tmp_path / "bad.yaml")
+
+
+def test_the_file_is_the_one_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FILE_VARIABLE, raising=False)
+    assert default_file() == Path("config.yaml")
+    monkeypatch.setenv(FILE_VARIABLE, "/etc/x.yaml")
+    assert default_file() == Path("/etc/x.yaml")
+
+
+GOOD: list[dict[str, Any]] = [
+    {"sink": {"sse": None}},
+    {"server": None, "database": None, "ingest": None, "sink": {"sse": {}}},
+    {"sink": {"live": {"type": "sse", "match": ["a", "b.*"], "retry": "1s", "queue_size": 1}}},
+    {"sink": {"sse": {"queue_bytes": "1MiB", "cors_origins": ["https://a.example"]}}},
+    {"sink": {"sse": None}, "server": {"port": "${A_PORT:-1}", "workers": 4}},
+    {"sink": {"sse": None}, "ingest": {"tokens": ["${A_TOKEN:-12345678}"], "auth": "token"}},
+]
+BAD: list[Any] = [
+    [],
+    {"sink": {}},
+    {"sink": {"a b": None}},
+    {"sink": {"sse": 3}},
+    {"sink": {"sse": {"type": "ws"}}},
+    {"sink": {"sse": {"queue_size": 0}}},
+    {"sink": {"sse": {"match": []}}},
+    {"sink": {"sse": {"match": 3}}},
+    {"sink": {"sse": {"retry": True}}},
+    {"sink": {"sse": {"cors_origins": "x"}}},
+    {"sink": {"sse": {"colour": "red"}}},
+    {"sink": {"sse": None}, "server": {"port": 65536}},
+    {"sink": {"sse": None}, "server": {"port": "9001"}},
+    {"sink": {"sse": None}, "ingest": {"auth": "maybe"}},
+    {"sink": {"sse": None}, "other": {}},
+]
+
+
+def test_the_schema_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+@pytest.mark.parametrize("content", GOOD)
+def test_the_schema_takes_what_the_reader_takes(content: dict[str, Any]) -> None:
+    jsonschema.validate(content, schema(), jsonschema.Draft202012Validator)
+    from_mapping(content, "c.yaml", HERE)
+
+
+@pytest.mark.parametrize("content", BAD)
+def test_the_schema_refuses_what_the_reader_refuses(content: object) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, schema(), jsonschema.Draft202012Validator)
+    assert _problems(content)
+
+
+_leaf = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=10)
+    | st.binary(max_size=5)
+    | st.dates()
+    | st.sampled_from(["${", "$$", "${A_MISSING}", "${A_MISSING:-9}", "1h", "64KiB", "sse", "*"])
+)
+_names = st.sampled_from(
+    ["server", "database", "ingest", "sink", "sse", *SinkSettings.__struct_fields__]
+    + ["port", "host", "url", "retention", "tokens", "auth", "max_body", "max_batch", "workers"]
+)
+_tree = st.recursive(
+    _leaf,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(_names | st.text(max_size=5) | st.integers(), inner, max_size=5)
+    ),
+    max_leaves=20,
+)
+_sections = st.dictionaries(
+    st.sampled_from(["server", "database", "ingest", "sink"]),
+    st.dictionaries(_names, _leaf | st.dictionaries(_names, _tree, max_size=4), max_size=4),
+)
+
+
+@given(_tree | _sections)
+def test_reading_any_mapping_gives_settings_or_config_error(content: object) -> None:
+    try:
+        settings = from_mapping(content, "c.yaml", HERE)
+    except ConfigError as error:
+        assert error.problems
+        assert all(problem.startswith("c.yaml: ") for problem in error.problems)
+    else:
+        assert settings.sink
+        assert all(sink.type == "sse" for sink in settings.sink.values())
+
+
+@given(
+    st.binary()
+    | st.text().map(lambda s: s.encode())
+    | st.text("abs:{}[]-&*#|>\"'\n 0.").map(str.encode)
+    | _sections.map(lambda value: yaml.safe_dump(value).encode())
+)
+def test_loading_any_file_gives_settings_or_config_error(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "c.yaml"
+        file.write_bytes(content)
+        try:
+            settings = load(file)
+        except ConfigError as error:
+            assert all(problem.startswith(f"{file}: ") for problem in error.problems)
+        else:
+            assert settings.sink
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["!!timestamp x", "a: !!bool x", "a: !!int ''", "a: !!float ''", 'a: !!int "-"']
+    + ['sink: {a: {type: "\\ud800"}}', 'database: {url: "sqlite:///a\\0b"}\nsink: {sse: }'],
+)
+def test_what_yaml_stumbles_over_is_a_config_error(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="config.yaml: "):
+        load(file)
+
+
+def test_an_empty_type_is_a_missing_one() -> None:
+    with pytest.raises(ConfigError, match="sink.foo.type: is missing"):
+        from_mapping({"sink": {"foo": {"type": None}}}, "c", Path("/"))

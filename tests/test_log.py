@@ -1,0 +1,265 @@
+"""The contract of an event log, for every log there is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from flask_sse_sink.event import NewEvent, decode, new_event
+from flask_sse_sink.exceptions import LogUnavailable
+from flask_sse_sink.log import EventLog, open_log
+from flask_sse_sink.log.sqlite import now_us
+from flask_sse_sink.settings import DatabaseSettings
+
+FAR = 2**62
+
+
+@pytest.fixture(params=["sqlite"])
+def make_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], EventLog]]:
+    """Return a maker of logs which all share one storage."""
+    urls = {"sqlite": f"sqlite:///{tmp_path}/deep/er/events.db"}
+    made: list[EventLog] = []
+
+    def make() -> EventLog:
+        made.append(open_log(DatabaseSettings(url=urls[request.param])))
+        return made[-1]
+
+    yield make
+    for log in made:
+        log.close()
+
+
+@pytest.fixture
+def log(make_log: Callable[[], EventLog]) -> EventLog:
+    return make_log()
+
+
+def _events(*ids: str, source: str = "s") -> list[NewEvent]:
+    return [new_event("a.b", {"n": id}, event_id=id, source=source) for id in ids]
+
+
+def _stored(log: EventLog) -> list[tuple[int, str]]:
+    return [(event.id, event.event_id) for event in log.read(0, 100_000)]
+
+
+def test_a_new_log_is_empty(log: EventLog) -> None:
+    assert log.head() == 0
+    assert log.read(0, 10) == []
+
+
+def test_ids_rise_from_one_without_gaps(log: EventLog) -> None:
+    assert log.append(_events("a", "b")).ids == [1, 2]
+    assert log.append(_events("c")).ids == [3]
+    assert _stored(log) == [(1, "a"), (2, "b"), (3, "c")]
+    assert log.head() == 3
+
+
+def test_an_empty_batch_stores_nothing(log: EventLog) -> None:
+    assert log.append([]) == ([], 0)
+    assert log.head() == 0
+
+
+def test_an_event_is_read_as_it_was_stored(log: EventLog) -> None:
+    before = now_us()
+    log.append(
+        decode(
+            '{"event_type":"user.login","event_id":"é","entity_id":"u","source":"shöp",'
+            '"data":{"n": 1.10, "s": "\\u0000\u2028😀"},"meta":{"m": [1e400]}}'.encode()
+        )
+    )
+    (event,) = log.read(0, 10)
+    assert (event.id, event.event_id, event.event_type) == (1, "é", "user.login")
+    assert (event.entity_id, event.source.name) == ("u", "shöp")
+    assert bytes(event.data).decode() == '{"n":1.10,"s":"\\u0000\u2028😀"}'
+    assert bytes(event.meta) == b'{"m":[1e400]}'
+    at = datetime.fromisoformat(event.created_at)
+    assert event.created_at.endswith("+00:00")
+    assert before - 10 <= at.timestamp() * 1e6 <= now_us() + 10
+
+
+def test_a_source_keeps_its_id(log: EventLog) -> None:
+    log.append([*_events("a", source="x"), *_events("a", source="y"), *_events("b", source="x")])
+    first, second, third = [event.source for event in log.read(0, 10)]
+    assert first == third
+    assert first.id != second.id
+
+
+def test_an_event_stored_before_is_answered_by_its_id(log: EventLog) -> None:
+    log.append(_events("a", "b"))
+    for _ in range(2):
+        again = log.append(_events("b", "c", "a"))
+        assert again.ids == [2, 3, 1]
+    assert (again.duplicates, again.accepted) == (3, 0)
+    assert log.append(_events("a")) == ([1], 1)
+    assert _stored(log) == [(1, "a"), (2, "b"), (3, "c")]
+
+
+def test_an_event_twice_in_a_batch_is_stored_once_and_first_wins(log: EventLog) -> None:
+    twice = [new_event("x", event_id="a"), *_events("b"), new_event("y", event_id="a")]
+    made = log.append(twice)
+    assert (made.ids, made.duplicates, made.accepted) == ([1, 2, 1], 1, 2)
+    assert [event.event_type for event in log.read(0, 10)] == ["x", "a.b"]
+
+
+def test_the_same_event_id_of_another_source_is_another_event(log: EventLog) -> None:
+    assert log.append(_events("a", source="x") + _events("a", source="y")).ids == [1, 2]
+    assert log.append(_events("a", source="z")).ids == [3]
+
+
+def test_a_batch_is_stored_as_a_whole_or_not_at_all(log: EventLog) -> None:
+    bad = _events("c")
+    bad[0].event_type = None  # type: ignore[assignment]
+    with pytest.raises(LogUnavailable):
+        log.append(_events("a", "b") + bad)
+    assert log.head() == 0
+    assert log.append(_events("a")).ids == [1]
+
+
+def test_pages_are_read_in_order(log: EventLog) -> None:
+    log.append(_events(*"abcdefg"))
+    pages, after = [], 0
+    while page := log.read(after, 3):
+        pages.append([event.event_id for event in page])
+        after = page[-1].id
+    assert pages == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+    assert log.read(7, 3) == log.read(999, 3) == []
+
+
+def test_only_old_events_are_pruned_from_the_front_in_steps(log: EventLog) -> None:
+    log.append(_events(*"abcde"))
+    middle = now_us() + 1
+    while now_us() <= middle:
+        pass
+    log.append(_events("f", "g"))
+    assert log.prune(0, 10) == 0
+    assert [log.prune(middle, 2) for _ in range(4)] == [2, 2, 1, 0]
+    assert _stored(log) == [(6, "f"), (7, "g")]
+
+
+def test_an_id_is_never_used_again(log: EventLog, make_log: Callable[[], EventLog]) -> None:
+    log.append(_events("a", "b"))
+    assert log.prune(FAR, 10) == 2
+    assert log.read(0, 10) == []
+    assert log.head() == 2
+    log.close()
+    assert make_log().append(_events("c")).ids == [3]
+    assert log.append(_events("a")) == ([4], 0)
+
+
+def test_a_log_that_was_closed_opens_again(log: EventLog) -> None:
+    log.append(_events("a"))
+    log.close()
+    log.close()
+    assert log.head() == 1
+    assert log.append(_events("b")).ids == [2]
+
+
+def test_inspect_and_check_are_content_with_a_sound_log(log: EventLog) -> None:
+    log.inspect()
+    log.check()
+    log.append(_events("a"))
+    log.inspect()
+    log.check()
+    assert _stored(log) == [(1, "a")]
+
+
+def test_tail_returns_at_once_where_there_is_something(log: EventLog) -> None:
+    log.append(_events("a"))
+    began = time.monotonic()
+    assert log.tail(0, 30) is True
+    assert time.monotonic() - began < 5
+
+
+def test_tail_waits_no_longer_than_it_is_told(log: EventLog) -> None:
+    log.append(_events("a"))
+    began = time.monotonic()
+    assert log.tail(1, 0.05) is False
+    assert 0.04 < time.monotonic() - began < 5
+
+
+def test_an_interrupt_ends_the_next_tail_and_one_in_progress(log: EventLog) -> None:
+    assert log.head() == 0
+    log.interrupt()
+    began = time.monotonic()
+    assert log.tail(0, 30) is False
+    with ThreadPoolExecutor(1) as pool:
+        tail = pool.submit(log.tail, 0, 30)
+        log.interrupt()
+        assert tail.result(10) is False
+    assert time.monotonic() - began < 10
+
+
+def test_two_logs_on_one_storage_see_each_others_events(make_log: Callable[[], EventLog]) -> None:
+    one, other = make_log(), make_log()
+    assert one.append(_events("a")).ids == [1]
+    assert other.append(_events("a", "b")) == ([1, 2], 1)
+    assert one.append(_events("c", source="new")).ids == [3]
+    assert _stored(one) == _stored(other) == [(1, "a"), (2, "b"), (3, "c")]
+    assert one.head() == other.head() == 3
+
+
+def test_an_append_wakes_the_tail_of_another_log(make_log: Callable[[], EventLog]) -> None:
+    reader, writer = make_log(), make_log()
+    writer.append(_events("warm"))
+    assert reader.tail(0, 1)
+    with ThreadPoolExecutor(1) as pool:
+        for turn in range(1, 6):
+            tail = pool.submit(reader.tail, turn, 30)
+            began = time.monotonic()
+            writer.append(_events(f"e{turn}"))
+            assert tail.result(10) is True
+            assert time.monotonic() - began < 0.5
+
+
+def test_concurrent_appends_lose_and_duplicate_nothing(make_log: Callable[[], EventLog]) -> None:
+    logs = [make_log(), make_log()]
+    for log in logs:
+        log.check()
+    start = threading.Barrier(8)
+
+    def work(worker: int) -> list[int]:
+        start.wait(10)
+        ids: list[int] = []
+        for turn in range(20):
+            batch = _events(f"{worker}-{turn}-a", f"{worker}-{turn}-b") + _events(f"all-{turn}")
+            made = logs[worker % 2].append(batch)
+            ids += made.ids[:2]
+        return ids
+
+    with ThreadPoolExecutor(8) as pool:
+        answered = [list(ids) for ids in pool.map(work, range(8))]
+    stored = _stored(logs[0])
+    assert [id for id, _ in stored] == list(range(1, 8 * 40 + 20 + 1))
+    assert len({event_id for _, event_id in stored}) == len(stored)
+    assert all(ids == sorted(ids) for ids in answered)
+    by_id = dict(stored)
+    for worker, ids in enumerate(answered):
+        names = [f"{worker}-{turn}-{half}" for turn in range(20) for half in "ab"]
+        assert [by_id[id] for id in ids] == names
+
+
+def test_a_reader_never_sees_a_lower_id_later(make_log: Callable[[], EventLog]) -> None:
+    writers, reader = [make_log(), make_log()], make_log()
+    for log in (*writers, reader):
+        log.check()
+    seen: list[int] = []
+
+    def write(worker: int) -> None:
+        for turn in range(40):
+            writers[worker % 2].append(_events(f"{worker}-{turn}"))
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(write, worker) for worker in range(4)]
+        deadline = time.monotonic() + 60
+        while len(seen) < 160 and time.monotonic() < deadline:
+            reader.tail(seen[-1] if seen else 0, 0.1)
+            seen += [event.id for event in reader.read(seen[-1] if seen else 0, 7)]
+        for future in done:
+            future.result(10)
+    assert seen == list(range(1, 161))

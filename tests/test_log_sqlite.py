@@ -1,0 +1,248 @@
+"""The SQLite log when disks, files and processes fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from flask_sse_sink.event import NewEvent, new_event
+from flask_sse_sink.exceptions import LogUnavailable, LogUnusable
+from flask_sse_sink.log import sqlite
+from flask_sse_sink.log.sqlite import SQLiteLog
+
+# Appends single events for ever, or `count` of them, and prints each id when it is answered.
+_APPENDER = """
+import sys
+from flask_sse_sink.event import new_event
+from flask_sse_sink.log.sqlite import SQLiteLog
+path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+log = SQLiteLog(path)
+turn = 0
+while turn != count:
+    made = log.append([new_event("a", event_id=f"{name}-{turn}")])
+    print(made.ids[0], f"{name}-{turn}", flush=True)
+    turn += 1
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SQLiteLog]:
+    log = SQLiteLog(tmp_path / "events.db")
+    yield log
+    log.close()
+
+
+def _event(name: str, data: object = None) -> NewEvent:
+    return new_event("a", data, event_id=name)
+
+
+def _stored(log: SQLiteLog) -> list[tuple[int, str]]:
+    return [(event.id, event.event_id) for event in log.read(0, 100_000)]
+
+
+def _appender(log: SQLiteLog, name: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", _APPENDER, str(log.path), name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _answers(output: str) -> list[tuple[int, str]]:
+    # A line cut off by a kill is no answer.
+    whole = [line.split() for line in output.split("\n")[:-1]]
+    return [(int(id), name) for id, name in whole]
+
+
+def test_commits_are_synchronous_and_logged_ahead(log: SQLiteLog) -> None:
+    log.append([_event("a")])
+    log.head()
+    for db in (log._writer, log._reader):
+        assert db is not None
+        assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_the_file_is_marked_as_ours(log: SQLiteLog) -> None:
+    log.append([_event("a")])
+    with closing(sqlite3.connect(log.path)) as db:
+        assert db.execute("PRAGMA application_id").fetchone() == (sqlite.APPLICATION_ID,)
+        assert db.execute("PRAGMA user_version").fetchone() == (sqlite.SCHEMA_VERSION,)
+
+
+def test_a_full_disk_stores_nothing_and_is_told_and_gone_when_there_is_room(
+    log: SQLiteLog,
+) -> None:
+    log.append([_event("a")])
+    assert log._writer is not None
+    pages = log._writer.execute("PRAGMA page_count").fetchone()[0]
+    log._writer.execute(f"PRAGMA max_page_count = {pages + 2}")
+    batch = [new_event("a", "x" * 1000, event_id=f"b{n}", source="new") for n in range(100)]
+    with pytest.raises(LogUnavailable, match="the disk is full; free some space") as caught:
+        log.append(batch)
+    assert not isinstance(caught.value, LogUnusable)
+    assert _stored(log) == [(1, "a")]
+    assert log.append(batch).ids == list(range(2, 102))
+    assert {event.source.name for event in log.read(1, 1000)} == {"new"}
+
+
+def test_a_log_locked_by_another_program_is_told_and_comes_back(
+    log: SQLiteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "LOCK_SECONDS", 0.05)
+    log.append([_event("a")])
+    with closing(sqlite3.connect(log.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for call in (lambda: log.append([_event("b")]), log.check, lambda: log.prune(2**62, 1)):
+            with pytest.raises(LogUnavailable, match="another program has held the file"):
+                call()
+        assert _stored(log) == [(1, "a")]
+        other.execute("ROLLBACK")
+    assert log.append([_event("b")]).ids == [2]
+
+
+def _garbage(path: Path) -> None:
+    path.write_bytes(b"this is not a database" * 500)
+
+
+def _damaged(path: Path) -> None:
+    log = SQLiteLog(path)
+    log.append([_event(f"e{n}") for n in range(500)])
+    log.close()
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xa5" * 8092)
+
+
+def _foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (id)")
+
+
+def _newer(path: Path) -> None:
+    log = SQLiteLog(path)
+    log.head()
+    log.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {sqlite.SCHEMA_VERSION + 1}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_garbage, "the file is no SQLite database; name another in database.url"),
+        (_damaged, "the file is damaged; restore a copy"),
+        (_foreign, "the database of another program; name another in database.url"),
+        (_newer, "written by a newer flask-sse-sink .schema 2, this one knows 1.; update"),
+    ],
+)
+def test_a_file_that_is_no_log_of_ours_is_unusable_and_left_alone(
+    log: SQLiteLog, spoil: object, message: str
+) -> None:
+    assert callable(spoil)
+    spoil(log.path)
+    before = log.path.read_bytes()
+    for call in (log.inspect, lambda: log.append([_event("a")]), log.head, log.check):
+        with pytest.raises(LogUnusable, match=message):
+            call()
+    assert log.path.read_bytes() == before
+
+
+def test_inspect_makes_no_file_and_takes_an_empty_one(log: SQLiteLog) -> None:
+    log.inspect()
+    assert not log.path.exists()
+    log.path.touch()
+    log.inspect()
+    assert log.append([_event("a")]).ids == [1]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LogUnavailable, match="its folder can't be made"):
+        SQLiteLog(tmp_path / "file" / "events.db").head()
+    with pytest.raises(LogUnavailable, match="the file can't be opened"):
+        SQLiteLog(tmp_path).head()
+
+
+def test_a_file_removed_while_open_stores_nothing_until_it_is_back(log: SQLiteLog) -> None:
+    log.append([_event("a")])
+    assert log.head() == 1
+    away = log.path.with_name("away.db")
+    log.path.rename(away)
+    for _ in range(2):
+        with pytest.raises(LogUnavailable, match="removed or replaced while it was open"):
+            log.append([_event("b")])
+        with pytest.raises(LogUnavailable, match="removed or replaced while it was open"):
+            log.check()
+    away.rename(log.path)
+    assert log.append([_event("b")]).ids == [2]
+
+
+def test_a_file_replaced_while_open_stores_nothing(log: SQLiteLog, tmp_path: Path) -> None:
+    log.append([_event("a")])
+    assert log.head() == 1
+    log.path.rename(tmp_path / "away.db")
+    log.path.write_bytes(b"")
+    with pytest.raises(LogUnavailable, match="removed or replaced while it was open"):
+        log.append([_event("b")])
+    assert log.path.read_bytes() == b""
+
+
+def test_whoever_is_killed_leaves_every_answered_event_once(log: SQLiteLog) -> None:
+    answered: list[tuple[int, str]] = []
+    for turn in range(3):
+        process = _appender(log, f"p{turn}", -1)
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(10 + turn)]
+        os.kill(process.pid, signal.SIGKILL)
+        rest, _ = process.communicate(timeout=30)
+        answered += _answers("".join(lines) + rest)
+    stored = _stored(log)
+    assert [id for id, _ in stored] == list(range(1, len(stored) + 1))
+    assert len({name for _, name in stored}) == len(stored)
+    assert set(answered) <= set(stored)
+    assert len(stored) - len(answered) <= 3
+    assert log.append([_event("after")]).ids == [len(stored) + 1]
+
+
+def test_two_processes_store_with_ids_unique_and_without_gaps(log: SQLiteLog) -> None:
+    log.check()
+    processes = [_appender(log, name, 100) for name in ("one", "two")]
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    answered = sorted(answer for output in outputs for answer in _answers(output))
+    assert answered == _stored(log)
+    assert [id for id, _ in answered] == list(range(1, 201))
+
+
+def test_six_that_open_a_fresh_file_at_once_all_succeed(tmp_path: Path) -> None:
+    for turn in range(20):
+        logs = [SQLiteLog(tmp_path / str(turn) / "events.db") for _ in range(6)]
+        barrier = threading.Barrier(6)
+
+        def append(log: SQLiteLog, barrier: threading.Barrier = barrier) -> int:
+            barrier.wait()
+            return log.append([new_event("a.b")]).ids[0]
+
+        with ThreadPoolExecutor(6) as pool:
+            ids = sorted(pool.map(append, logs))
+        for log in logs:
+            log.close()
+        assert ids == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_file_removed_before_the_log_was_read_is_noticed(tmp_path: Path) -> None:
+    log = SQLiteLog(tmp_path / "events.db")
+    log.append([new_event("a.b")])
+    (tmp_path / "events.db").unlink()
+    for attempt in (log.head, lambda: log.append([new_event("a.b")])):
+        with pytest.raises(LogUnavailable, match="removed or replaced"):
+            attempt()
+    log.close()

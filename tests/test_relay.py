@@ -1,0 +1,226 @@
+"""From the log into the signal, and what retention deletes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from flask_sse_sink import relay as relay_module
+from flask_sse_sink.event import Event, NewEvent, new_event
+from flask_sse_sink.exceptions import LogUnavailable
+from flask_sse_sink.log.sqlite import SQLiteLog
+from flask_sse_sink.relay import PAGE, Relay
+from flask_sse_sink.retention import STEP, Retention
+
+
+class _Log(SQLiteLog):
+    """A log whose reading side can be taken away."""
+
+    away = False
+
+    def read(self, after: int, limit: int) -> list[Event]:
+        self._fail()
+        return super().read(after, limit)
+
+    def tail(self, after: int, timeout: float) -> bool:
+        self._fail()
+        return super().tail(after, timeout)
+
+    def _fail(self) -> None:
+        if self.away:
+            raise LogUnavailable("away")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[_Log]:
+    log = _Log(tmp_path / "events.db")
+    log.check()
+    yield log
+    log.close()
+
+
+class _Seen:
+    """What was emitted; waits without sleeping."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self._changed = threading.Condition()
+
+    def emit(self, events: Sequence[Event]) -> None:
+        with self._changed:
+            self.ids += [event.id for event in events]
+            self._changed.notify_all()
+
+    def wait_for(self, ids: list[int]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.ids) >= len(ids), 30), self.ids
+            assert self.ids == ids
+
+
+@pytest.fixture
+def seen() -> _Seen:
+    return _Seen()
+
+
+@pytest.fixture
+def relay(log: _Log, seen: _Seen) -> Iterator[Relay]:
+    relay = Relay(log, seen.emit)
+    yield relay
+    relay.stop()
+
+
+def _events(count: int) -> list[NewEvent]:
+    return [new_event("a") for _ in range(count)]
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    pause, deadline = threading.Event(), time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.01)
+
+
+def test_a_relay_starts_after_the_newest_event(log: _Log, seen: _Seen, relay: Relay) -> None:
+    log.append(_events(3))
+    assert (relay.cursor, relay.alive) == (-1, False)
+    relay.start()
+    assert (relay.cursor, relay.alive) == (3, True)
+    log.append(_events(2))
+    relay.pump()
+    seen.wait_for([4, 5])
+    relay.stop()
+    assert not relay.alive
+
+
+def test_what_another_log_stored_is_delivered_without_a_pump(
+    log: _Log, seen: _Seen, relay: Relay
+) -> None:
+    relay.start()
+    other = SQLiteLog(log.path)
+    for _ in range(3):
+        other.append(_events(2))
+    other.close()
+    seen.wait_for([1, 2, 3, 4, 5, 6])
+
+
+def test_concurrent_pumps_deliver_every_event_once_in_order(
+    log: _Log, seen: _Seen, relay: Relay
+) -> None:
+    relay.start()
+
+    def work(_: int) -> None:
+        for _ in range(20):
+            log.append(_events(2))
+            relay.pump_stored()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    seen.wait_for(list(range(1, 321)))
+    assert relay.cursor == 320
+
+
+def test_who_joins_sees_every_event_after_the_cursor_and_none_before(
+    log: _Log, seen: _Seen, relay: Relay
+) -> None:
+    relay.start()
+    joined: list[tuple[int, int]] = []
+
+    def write(_: int) -> None:
+        for _ in range(30):
+            log.append(_events(1))
+            relay.pump_stored()
+
+    def join(_: int) -> None:
+        for _ in range(10):
+            places: list[int] = []
+            cursor = relay.join(lambda places=places: places.append(len(seen.ids)))  # type: ignore[misc]
+            joined.append((cursor, places[0]))
+
+    with ThreadPoolExecutor(6) as pool:
+        for done in [pool.submit(w, 0) for w in (write, join) * 3]:
+            done.result(60)
+    seen.wait_for(list(range(1, 91)))
+    assert len(joined) == 30
+    # Ids count from 1: the place in the list at which one joined is the cursor.
+    assert all(cursor == place for cursor, place in joined)
+
+
+def test_joining_delivers_what_is_stored_first(log: _Log, seen: _Seen, relay: Relay) -> None:
+    relay._cursor = 0
+    log.append(_events(PAGE + 3))
+    before: list[int] = []
+    assert relay.join(lambda: before.append(len(seen.ids))) == PAGE + 3
+    assert before == [PAGE + 3]
+
+
+def test_nobody_joins_while_the_log_is_away(log: _Log, relay: Relay) -> None:
+    relay._cursor = 0
+    log.away = True
+    with pytest.raises(LogUnavailable):
+        relay.join(lambda: pytest.fail("joined"))
+    log.away = False
+    assert relay.join(lambda: None) == 0
+
+
+def test_a_relay_recovers_when_the_log_is_back(log: _Log, seen: _Seen, relay: Relay) -> None:
+    relay.start()
+    log.away = True
+    log.append(_events(2))
+    with pytest.raises(LogUnavailable):
+        relay.pump()
+    relay.pump_stored()
+    log.interrupt()
+    _until(lambda: relay.failure is not None)
+    assert not relay.alive
+    assert seen.ids == []
+    log.append(_events(1))
+    log.away = False
+    seen.wait_for([1, 2, 3])
+    _until(lambda: relay.alive)
+
+
+def test_a_relay_that_cannot_read_does_not_start(tmp_path: Path, seen: _Seen) -> None:
+    with pytest.raises(LogUnavailable):
+        Relay(SQLiteLog(tmp_path), seen.emit).start()
+
+
+def test_a_pump_leaves_the_rest_to_the_thread(
+    log: _Log, seen: _Seen, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "PAGE", 2)
+    relay._cursor = 0
+    log.append(_events(9))
+    relay.pump(rounds=3)
+    assert seen.ids == [1, 2, 3, 4, 5, 6]
+    relay.start()
+    seen.wait_for(list(range(1, 10)))
+
+
+def test_retention_deletes_what_is_older_and_counts_it(log: _Log) -> None:
+    log.append(_events(STEP + 10))
+    now = time.time()
+    assert Retention(log, 60, clock=lambda: now).prune() == 0
+    assert Retention(log, 60, clock=lambda: now + 61).prune() == STEP + 10
+    assert Retention(log, 60, clock=lambda: now + 61).prune() == 0
+    assert log.append(_events(1)).ids == [STEP + 11]
+
+
+def test_retention_prunes_on_its_thread_and_stops(log: _Log) -> None:
+    log.append(_events(3))
+    retention = Retention(log, 60, clock=lambda: time.time() + 120)
+    retention.start()
+    _until(lambda: log.read(0, 1) == [])
+    retention.stop()
+    assert retention._thread is not None and not retention._thread.is_alive()
+
+
+def test_no_retention_keeps_all_and_starts_no_thread(log: _Log) -> None:
+    retention = Retention(log, 0)
+    retention.start()
+    assert retention._thread is None
+    retention.stop()

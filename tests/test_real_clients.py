@@ -70,7 +70,7 @@ def httpx_sse_(url: str, folder: Path) -> Iterator[Iterator[Read]]:
 @contextlib.contextmanager
 def sseclient_py(url: str, folder: Path) -> Iterator[Iterator[Read]]:
     with requests.get(url, stream=True, timeout=WAIT_SECONDS) as response:
-        client = sseclient.SSEClient(response)
+        client = sseclient.SSEClient(iter(response.iter_content(None)))
         yield ((e.event, e.data, e.id or "") for e in client.events())
 
 

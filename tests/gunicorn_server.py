@@ -1,0 +1,357 @@
+"""A real server in processes of its own, and raw streams from it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from sse import Parser, ServerEvent
+
+ROOT = Path(__file__).resolve().parent.parent
+STREAM_PATH = "/events_stream/"
+WAIT_SECONDS = 20.0
+
+
+def wait_until(true: Callable[[], object], what: str, seconds: float = WAIT_SECONDS) -> None:
+    """Return once the condition holds, and fail where it doesn't in time."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, f"not in {seconds:g} s: {what}"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def environment(config: Path, **more: str) -> dict[str, str]:
+    """Return the environment in which a server reads this configuration file."""
+    return {
+        **os.environ,
+        "SSE_SINK_CONFIG": str(config),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        **more,
+    }
+
+
+def gunicorn_command(folder: Path, *arguments: str) -> list[str]:
+    made = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py")]
+    return [*made, "--chdir", str(folder), *arguments, "wsgi:app"]
+
+
+def flask_command(port: int, *arguments: str) -> list[str]:
+    made = [sys.executable, "-m", "flask", "--app", "wsgi", "run", "--port", str(port)]
+    return [*made, *arguments]
+
+
+class Stream:
+    """One open stream, read from its socket; ``event`` and ``id`` are as a browser has them."""
+
+    def __init__(self, port: int, path: str = STREAM_PATH, receive_buffer: int = 0) -> None:
+        self._socket = socket.socket()
+        self._socket.settimeout(WAIT_SECONDS)
+        if receive_buffer:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        try:
+            self._socket.connect(("127.0.0.1", port))
+            self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            self._raw = b""
+            while b"\r\n\r\n" not in self._raw:
+                self._receive()
+        except BaseException:
+            self._socket.close()
+            raise
+        head, _, self._raw = self._raw.partition(b"\r\n\r\n")
+        self.head = head.decode("latin-1").lower()
+        self.status = int(self.head.split()[1])
+        self._chunked = "transfer-encoding: chunked" in self.head
+        self._parser = Parser()
+        self._events: list[ServerEvent] = []
+
+    @property
+    def local_port(self) -> int:
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def _receive(self) -> None:
+        data = self._socket.recv(1 << 18)
+        if not data:
+            raise EOFError("the server ended the stream")
+        self._raw += data
+
+    def _body(self) -> bytes:
+        """Take what has come of the body."""
+        if not self._chunked:
+            found, self._raw = self._raw, b""
+            return found
+        parts = []
+        while b"\r\n" in self._raw:
+            size, _, rest = self._raw.partition(b"\r\n")
+            length = int(size, 16)
+            if not length and not parts:
+                raise EOFError("the server ended the stream")
+            if not length:
+                break
+            if len(rest) < length + 2:
+                break
+            parts.append(rest[:length])
+            self._raw = rest[length + 2 :]
+        return b"".join(parts)
+
+    def next(self, heartbeats: bool = False) -> ServerEvent:
+        """Return the next event, passing over heartbeats unless they are wanted."""
+        while True:
+            while self._events:
+                found = self._events.pop(0)
+                if heartbeats or found.event != "heartbeat":
+                    return found
+            body = self._body()
+            if not body:
+                self._receive()
+                body = self._body()
+            self._events = self._parser.feed(body)
+
+    def message_id(self) -> int:
+        """Return the id of the next event, which must be a message."""
+        found = self.next()
+        assert found.event == "message", found
+        assert json.loads(found.data)["id"] == int(found.id)
+        return int(found.id)
+
+    def ids_until(self, last: int) -> list[int]:
+        """Return the ids of the messages up to this one, which must come."""
+        found = [self.message_id()]
+        while found[-1] < last:
+            found.append(self.message_id())
+        return found
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Server:
+    """A server that was started in ``folder`` from a configuration written there.
+
+    ``command`` makes the command line from the folder and port; by default it is gunicorn's.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        workers: int = 2,
+        max_clients: int = 100,
+        token: str = "",
+        sink: str = "",
+        arguments: Sequence[str] = (),
+        command: Callable[[int], list[str]] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.token = token
+        self.database = folder / "events.db"
+        self.log_file = folder / "server.log"
+        config = folder / "config.yaml"
+        config.write_text(
+            f"server: {{port: {self.port}, workers: {workers}, max_clients: {max_clients}}}\n"
+            f"database: {{url: 'sqlite:///{self.database}'}}\n"
+            f"ingest: {{{f'tokens: [{token}]' if token else 'auth: none'}}}\n"
+            f"sink: {{events_stream: {{type: sse{', ' if sink else ''}{sink}}}}}\n"
+        )
+        made = command(self.port) if command else gunicorn_command(folder, *arguments)
+        with self.log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                made,
+                cwd=folder,
+                env=environment(config),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            wait_until(self._is_ready, f"{self.url('/readyz')} answers")
+            if not command:
+                wait_until(lambda: len(self.workers()) == workers, "every worker is there")
+        except BaseException:
+            print(self.log)
+            self.stop()
+            raise
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def url(self, path: str = STREAM_PATH) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def _is_ready(self) -> bool:
+        assert self._process.poll() is None, self.log
+        return self.answers("/readyz") == 200
+
+    def answers(self, path: str) -> int:
+        """Return the status of a GET, 0 where nobody answers."""
+        made = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_SECONDS)
+        try:
+            made.request("GET", path)
+            return made.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            made.close()
+
+    def workers(self) -> list[int]:
+        """Return the pids of gunicorn's workers."""
+        return [child.pid for child in psutil.Process(self._process.pid).children()]
+
+    def owner(self, local_port: int) -> int:
+        """Return which worker accepted the connection from this port of ours."""
+        found: list[int] = []
+
+        def is_found() -> bool:
+            for pid in self.workers():
+                for each in psutil.Process(pid).net_connections("tcp"):
+                    if each.raddr and each.raddr.port == local_port:
+                        found.append(pid)
+            return bool(found)
+
+        wait_until(is_found, "a worker owns the connection")
+        return found[0]
+
+    def stream(self, query: str = "", receive_buffer: int = 0) -> Stream:
+        """Open a stream, past its first event."""
+        made = Stream(self.port, f"{STREAM_PATH}{query}", receive_buffer)
+        try:
+            assert made.status == 200, made.head
+            first = made.next()
+            assert (first.event, first.data) == ("info", "connected")
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def connection(self) -> Connection:
+        return Connection(self)
+
+    def post(self, events: object) -> list[int]:
+        """Publish on a connection of its own, and return the ids."""
+        with self.connection() as made:
+            return made.post(events)
+
+    @contextlib.contextmanager
+    def one_of_each_worker(self, make: Callable[[], Any]) -> Iterator[dict[int, Any]]:
+        """Open connections until every worker owns one; yield them by their worker's pid."""
+        opened: list[Any] = []
+        found: dict[int, Any] = {}
+        try:
+            while len(found) < len(self.workers()):
+                assert len(opened) < 90, "one worker takes every connection"
+                opened.append(make())
+                found.setdefault(self.owner(opened[-1].local_port), opened[-1])
+            for spare in opened:
+                if spare not in found.values():
+                    spare.close()
+            yield found
+        finally:
+            for each in opened:
+                each.close()
+
+    def stored(self) -> list[tuple[int, str]]:
+        """Return id and event id of every event in the log's file."""
+        with contextlib.closing(sqlite3.connect(self.database)) as db:
+            return db.execute("SELECT id, event_id FROM events ORDER BY id").fetchall()
+
+    def stop(self) -> None:
+        """End what was started, and fail if it doesn't end by itself or anything remains."""
+        group = self._process.pid
+        with contextlib.suppress(ProcessLookupError):
+            if self._process.poll() is None:
+                self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(WAIT_SECONDS)
+        finally:
+            remaining = _members(group)
+            for pid in remaining:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait(WAIT_SECONDS)
+        assert not remaining, f"remained after SIGTERM: {remaining}\n{self.log}"
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _members(group: int) -> list[int]:
+    found = []
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            if os.getpgid(pid) == group and psutil.pid_exists(pid):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                        found.append(pid)
+    return found
+
+
+class Connection:
+    """A producer's connection, which is kept open between its requests."""
+
+    def __init__(self, server: Server) -> None:
+        self._http = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT_SECONDS)
+        self._http.connect()
+        self._headers = {"Content-Type": "application/json"}
+        if server.token:
+            self._headers["Authorization"] = f"Bearer {server.token}"
+
+    @property
+    def local_port(self) -> int:
+        port: int = self._http.sock.getsockname()[1]
+        return port
+
+    def send(self, events: object) -> None:
+        """Begin a request, whose answer :meth:`ids` waits for."""
+        self._http.request("POST", "/ingest", json.dumps(events).encode(), self._headers)
+
+    def ids(self) -> list[int]:
+        answer = self._http.getresponse()
+        body = answer.read()
+        assert answer.status == 201, (answer.status, body)
+        found: list[int] = json.loads(body)["ids"]
+        return found
+
+    def post(self, events: object) -> list[int]:
+        self.send(events)
+        return self.ids()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -100,7 +100,7 @@ class Stream:
         if not self._chunked:
             found, self._raw = self._raw, b""
             return found
-        parts = []
+        parts: list[bytes] = []
         while b"\r\n" in self._raw:
             size, _, rest = self._raw.partition(b"\r\n")
             length = int(size, 16)

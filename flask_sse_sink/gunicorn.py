@@ -12,8 +12,9 @@ from typing import Any
 from dotenv import load_dotenv
 
 from . import config
-from .exceptions import ConfigError, LogUnavailable
+from .exceptions import ConfigError, LogUnavailable, LogUnusable
 from .extension import KEY, Engine
+from .log import open_log
 from .settings import Settings, stream_url
 
 _POLL_SECONDS = 0.1
@@ -23,12 +24,14 @@ def configure() -> dict[str, Any]:
     """Return gunicorn's settings and hooks for the configuration file that is in force.
 
     Reads ``.env`` in the working folder first. Ends the program, with every mistake on standard
-    error, where the configuration holds any.
+    error, where the configuration holds any or the log is unusable.
     """
     load_dotenv(Path(".env"))
     try:
         settings = config.load(config.default_file())
-    except ConfigError as error:
+        # Seen here, the master ends once; seen in the workers, each would end and be started anew.
+        open_log(settings.database).inspect()
+    except (ConfigError, LogUnusable) as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     server = settings.server

@@ -309,6 +309,7 @@ def test_a_file_that_is_no_log_ends_gunicorn_with_the_cure(tmp_path: Path) -> No
     )
     assert done.returncode != 0
     assert "the file is no SQLite database" in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
 
 
 def test_a_preloaded_app_streams_from_both_workers(tmp_path: Path) -> None:

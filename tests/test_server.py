@@ -64,6 +64,17 @@ def check_promise(heard: Heard, posted: list[Posted], last: int) -> None:
     assert ids[0] > max(before, default=0)
 
 
+def hear(server: Server, last: list[int]) -> Heard:
+    """Read a stream until the id that ``last`` holds once it is known."""
+    began = time.monotonic()
+    with server.stream() as stream:
+        connected = time.monotonic()
+        found: list[int] = []
+        while not last or found[-1:] < last:
+            found.append(stream.message_id())
+        return Heard(began, connected, found)
+
+
 def produce(server: Server, name: str, batches: list[int]) -> list[Posted]:
     posted = []
     with server.connection() as connection:
@@ -97,13 +108,7 @@ def test_eight_producers_and_fifty_clients_at_once(server: Server, round: int) -
 
     def listen() -> Heard:
         go.wait(WAIT_SECONDS)
-        began = time.monotonic()
-        with server.stream() as stream:
-            connected = time.monotonic()
-            found: list[int] = []
-            while not last or found[-1:] < last:
-                found.append(stream.message_id())
-            return Heard(began, connected, found)
+        return hear(server, last)
 
     def publish(number: int) -> list[Posted]:
         go.wait(WAIT_SECONDS)
@@ -133,13 +138,7 @@ def test_clients_that_connect_while_events_pour_in_miss_nothing_after_connected(
 
     def listen(delay: float) -> Heard:
         stop.wait(delay)
-        began = time.monotonic()
-        with server.stream() as stream:
-            connected = time.monotonic()
-            found: list[int] = []
-            while not last or found[-1:] < last:
-                found.append(stream.message_id())
-            return Heard(began, connected, found)
+        return hear(server, last)
 
     def pour(number: int) -> list[Posted]:
         posted = []

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import queue
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import NamedTuple
 
 from . import frame
 from .event import Event
@@ -19,12 +22,32 @@ _WRITE_BYTES = 256 * 1024
 class Chunk:
     """Frames that go out together, made once and shared by all clients with the same filter."""
 
-    __slots__ = ("frames", "ids", "data")
+    __slots__ = ("events", "frames", "ids", "data", "stored_at")
 
     def __init__(self, events: list[Event]) -> None:
+        self.events = events
         self.frames = [frame.message(event) for event in events]
         self.ids = [event.id for event in events]
         self.data = self.frames[0] if len(events) == 1 else b"".join(self.frames)
+        #: When the first of them was stored, in seconds since the epoch.
+        self.stored_at = datetime.fromisoformat(events[0].created_at).timestamp()
+
+    def after(self, id: int) -> Chunk | None:
+        """Return the part with ids above this one, None if nothing is."""
+        events = [event for event in self.events if event.id > id]
+        return Chunk(events) if events else None
+
+
+class Taken(NamedTuple):
+    """What a backlog gave up: bytes, the event frames in them, and how many were lost before.
+
+    ``stored_at`` is when the oldest of the events was stored, in seconds since the epoch.
+    """
+
+    data: bytes
+    frames: int
+    lost: int = 0
+    stored_at: float | None = None
 
 
 class Backlog(queue.Queue[Chunk]):
@@ -81,8 +104,8 @@ class Backlog(queue.Queue[Chunk]):
     def _get(self) -> Chunk:
         raise NotImplementedError("taken by get_frames, all at once")
 
-    def get_frames(self, timeout: float) -> tuple[bytes, int]:
-        """Return what waits, and how many messages that is; wait for something if need be.
+    def get_frames(self, timeout: float) -> Taken:
+        """Return what waits; wait for something if need be.
 
         :raises queue.Empty: nothing came in ``timeout`` seconds.
 
@@ -94,10 +117,11 @@ class Backlog(queue.Queue[Chunk]):
                 if not self._qsize():
                     raise queue.Empty
             parts: list[bytes] = []
-            if self._lost:
-                parts.append(frame.missed(self._lost, self._first_lost, self._last_lost))
-                self._lost = 0
-            size = messages = 0
+            lost, self._lost = self._lost, 0
+            if lost:
+                parts.append(frame.missed(lost, self._first_lost, self._last_lost))
+            stored_at = self._chunks[0].stored_at if self._chunks else None
+            size = frames = 0
             while self._chunks and size < _WRITE_BYTES:
                 chunk = self._chunks.popleft()
                 kept = chunk.frames[self._skip :]
@@ -105,23 +129,33 @@ class Backlog(queue.Queue[Chunk]):
                 self._skip = 0
                 parts.append(data)
                 size += len(data)
-                messages += len(kept)
-            self._frames -= messages
+                frames += len(kept)
+            self._frames -= frames
             self._bytes -= size
-            return b"".join(parts), messages
+            return Taken(b"".join(parts), frames, lost, stored_at)
 
-    def close(self) -> None:
-        """Take nothing more; what waits can still be taken."""
+    @property
+    def frames(self) -> int:
+        """Return how many frames wait."""
+        return self._frames
+
+    def close(self, *, forget: bool = False) -> None:
+        """Take nothing more; what waits can still be taken, unless it is to be forgotten."""
         with self.not_empty:
             self.closed = True
+            if forget:
+                self._init(0)
             self.not_empty.notify()
 
 
 class Client:
     """One stream. ``sink`` is the sink's name, ``filter`` what the client asked for.
 
-    ``address`` is the peer's, ``connected_at`` seconds on the monotonic clock, ``messages`` how
-    many events were written to it, ``reason`` why it ended (empty while it is open).
+    ``address`` is the peer's, ``connected_at`` seconds on the monotonic clock, ``frames`` how many
+    events were written to it, ``missed`` how many it lost for being slow. ``reason`` says why it
+    ended and is empty while it is open: ``closed`` (the peer hung up), ``stalled`` (it took
+    nothing for ``write_timeout``), ``drained`` (the server is stopping), ``refused`` (it was never
+    let in), ``failed`` (an error), or the word that :meth:`end` was given.
     """
 
     def __init__(
@@ -131,18 +165,45 @@ class Client:
         self.filter = filter
         self.address = address
         self.connected_at = time.monotonic()
-        self.messages = 0
+        self.frames = 0
+        self.missed = 0
         self.reason = ""
+        #: When the write in progress began, on the monotonic clock; 0 between writes.
+        self.writing_since = 0.0
+        #: Whether the stream ends without another word.
+        self.over = False
         self._settings = settings
+        self._last_id = -1
+        self._ended_after = 0.0
         self._backlog = Backlog(settings.queue_size, settings.queue_bytes)
 
     @property
     def seconds(self) -> float:
-        """Return how long ago the stream began."""
-        return time.monotonic() - self.connected_at
+        """Return how long the stream has been open, or was."""
+        return self._ended_after or time.monotonic() - self.connected_at
+
+    @property
+    def write_timeout(self) -> float:
+        """Return for how many seconds the peer may take nothing."""
+        return self._settings.write_timeout
+
+    @property
+    def waiting(self) -> int:
+        """Return how many frames wait to be written."""
+        return self._backlog.frames
 
     def send(self, chunk: Chunk) -> None:
-        """Let the chunk wait its turn. Never blocks; called in the order of ids."""
+        """Let the chunk wait its turn. Never blocks; called in the order of ids.
+
+        What the client had before is passed over, so that a delivery which was interrupted can
+        be made again.
+        """
+        if chunk.ids[0] <= self._last_id:
+            later = chunk.after(self._last_id)
+            if later is None:
+                return
+            chunk = later
+        self._last_id = chunk.ids[-1]
         self._backlog.put_nowait(chunk)
 
     def end(self, reason: str) -> None:
@@ -150,30 +211,54 @@ class Client:
         self.reason = self.reason or reason
         self._backlog.close()
 
+    def drop(self, reason: str) -> None:
+        """End the stream without another word, as its peer is gone. Any thread may call it."""
+        self.reason = self.reason or reason
+        self.over = True
+        self._backlog.close(forget=True)
+
     def stream(
-        self, join: Callable[[Client], None], leave: Callable[[Client], None]
+        self,
+        join: Callable[[Client], None],
+        leave: Callable[[Client], None],
+        wrote: Callable[[Taken], None] = lambda taken: None,
     ) -> Iterator[bytes]:
         """Yield the stream's bytes until its peer is gone or :meth:`end` is called.
 
         ``join`` is called before the first bytes, so that every event after it is waiting by the
-        time the peer has read them; ``leave`` when the stream is over, however it ends.
+        time the peer has read them; ``wrote`` after each write of events; ``leave`` when the
+        stream is over, however it ends.
         """
         retry_ms = round(self._settings.retry * 1000)
         heartbeat_seconds = self._settings.heartbeat_timeout
         join(self)
         try:
+            self.writing_since = time.monotonic()
             yield frame.connected(retry_ms)
+            self.writing_since = 0.0
             while True:
                 try:
-                    data, messages = self._backlog.get_frames(heartbeat_seconds)
+                    taken = self._backlog.get_frames(heartbeat_seconds)
                 except queue.Empty:
-                    yield frame.HEARTBEAT
-                    continue
-                if not data:
-                    yield frame.closing(retry_ms)
+                    taken = Taken(frame.HEARTBEAT, 0)
+                if self.over:
                     return
-                self.messages += messages
-                yield data
+                self.missed += taken.lost
+                self.writing_since = time.monotonic()
+                # Those who all end at once should not all come back at once.
+                yield taken.data or frame.closing(round(retry_ms * random.uniform(1, 2)))
+                if not taken.data:
+                    return
+                self.writing_since = 0.0
+                if taken.frames:
+                    self.frames += taken.frames
+                    wrote(taken)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            self.reason = self.reason or "failed"
+            raise
         finally:
             self.reason = self.reason or "closed"
+            self._ended_after = time.monotonic() - self.connected_at
             leave(self)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 import threading
+import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +16,26 @@ from flask import Flask, current_app, has_app_context
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from . import config, signals
+from . import access, config, host, metrics, signals
 from .event import Event, NewEvent, new_event
-from .exceptions import ConfigError
+from .exceptions import ConfigError, LogUnavailable, TooManyClients
 from .log import Appended, EventLog, open_log
 from .relay import Relay
 from .retention import Retention
 from .settings import Settings, stream_url
-from .sink import Sink, Slots
+from .sink import Sink
+from .slots import Slots
 from .views import ingest
+from .watch import PATIENCE_SECONDS, Watcher
 
 KEY = "sse_sink"
+
+_log = logging.getLogger(__name__)
+
+# How often a worker is asked whether it is to end: gunicorn calls no hook when it is told to,
+# and none when it recycles.
+_POLL_SECONDS = 0.1
+_TICK_SECONDS = 0.5
 
 
 class Engine:
@@ -36,17 +48,25 @@ class Engine:
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = weakref.ref(app)
         self.settings = settings
-        self.slots = Slots(settings.server.max_clients)
-        self.sinks = {name: Sink(name, sink, self.slots) for name, sink in settings.sink.items()}
+        self.sinks = {name: Sink(name, sink) for name, sink in settings.sink.items()}
+        #: Says whether the process is about to end; asked ten times a second once it is set.
+        self.ending: Callable[[], bool] | None = None
         self._reset()
         _engines.add(self)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._pid = 0
+        server = self.settings.server
+        self.slots = Slots(server.max_clients, server.max_clients_per_address)
+        self.draining = False
+        self._draining_since = 0.0
+        self._measured = False
+        self._next_look = 0.0
         self.log: EventLog = open_log(self.settings.database)
         self._relay: Relay | None = None
         self._retention: Retention | None = None
+        self._watcher: Watcher | None = None
 
     def _after_fork(self) -> None:
         """Begin anew in a child: threads don't cross a fork, and SQLite's connections mustn't.
@@ -54,10 +74,9 @@ class Engine:
         What the parent had open is kept, unused: closing it here could disturb the parent.
         """
         if self._pid:
-            _inherited.append((self.log, self._relay))
-            self.slots = Slots(self.settings.server.max_clients)
+            _inherited.append((self.log, self._relay, self._watcher))
             for sink in self.sinks.values():
-                sink.reset(self.slots)
+                sink.reset()
             self._reset()
 
     def started(self) -> Relay:
@@ -70,10 +89,14 @@ class Engine:
             return relay
         with self._lock:
             if self._relay is None:
-                relay = Relay(self.log, self._emit)
+                relay = Relay(self.log, self._emit, self._supervise)
                 relay.start()
                 self._retention = Retention(self.log, self.settings.database.retention)
                 self._retention.start()
+                self._watcher = Watcher(
+                    self._tick, _POLL_SECONDS if self.ending else self._tick_seconds()
+                )
+                self._watcher.start()
                 self._pid = os.getpid()
                 self._relay = relay
             return self._relay
@@ -83,6 +106,60 @@ class Engine:
         """Return the relay if it was started."""
         return self._relay
 
+    @property
+    def watcher(self) -> Watcher:
+        """Return what watches the streams' peers; :meth:`started` comes first."""
+        assert self._watcher is not None, "not started"
+        return self._watcher
+
+    def failure(self) -> str:
+        """Return why events can't be stored and streamed now, empty if they can.
+
+        Proving that the log can be written is left to the caller.
+        """
+        if self.draining:
+            return "the server is stopping"
+        try:
+            relay = self.started()
+        except LogUnavailable as error:
+            return str(error)
+        self._supervise()
+        if relay.failure:
+            return f"the relay doesn't run: {relay.failure}"
+        if self.watcher.loop.failure:
+            return f"the watcher doesn't run: {self.watcher.loop.failure}"
+        return ""
+
+    def admit(
+        self, sink: Sink, address: str | None, environ: Mapping[str, Any]
+    ) -> Callable[[], None]:
+        """Let one more stream in, and return what gives its place back.
+
+        :raises TooManyClients: there is no room, or the process is about to end.
+        """
+        if not self._measured:
+            self.fit(host.capacity(environ))
+        if self.draining:
+            raise TooManyClients("the server is stopping; come back in a moment")
+        if not self.slots.most:
+            raise TooManyClients(
+                "the server has no thread to spare for a stream; its log says why"
+            )
+        return self.slots.take(sink.name, sink.settings.max_clients, address)
+
+    def fit(self, capacity: host.Capacity) -> None:
+        """Lower the number of streams to what the server can carry, and say so in the log."""
+        self._measured = True
+        if capacity.streams < self.slots.most:
+            self.slots.most = capacity.streams
+            _log.warning(
+                "at most %d streams are admitted instead of server.max_clients: %d, as more would "
+                "leave nothing to the rest; bounded by %s",
+                capacity.streams,
+                self.settings.server.max_clients,
+                capacity.bound,
+            )
+
     def append(self, events: Sequence[NewEvent]) -> Appended:
         """Store the events, then stream them; return when they are stored for good.
 
@@ -90,6 +167,7 @@ class Engine:
         """
         relay = self.started()
         result = self.log.append(events)
+        metrics.get().stored(result.accepted, result.duplicates)
         if result.accepted:
             relay.pump_stored()
         return result
@@ -101,17 +179,52 @@ class Engine:
             client.end("drained")
         return len(clients)
 
+    def drain(self) -> int:
+        """Let no stream in any more and end those there are; return how many are still open.
+
+        To be called again until that is none: what doesn't end by itself within a second is cut.
+        """
+        now = time.monotonic()
+        if not self.draining:
+            self.draining, self._draining_since = True, now
+        # One may have been joining at this moment; its peer is watched from then on.
+        left = self.end_streams()
+        if self._watcher is not None and now - self._draining_since > PATIENCE_SECONDS:
+            left += self._watcher.cut()
+        return left
+
     def close(self) -> None:
         """End every stream and thread and close the log; the next use starts them again."""
         with self._lock:
             self.end_streams()
-            if self._relay is not None:
-                self._relay.stop()
-            if self._retention is not None:
-                self._retention.stop()
+            for part in (self._relay, self._retention, self._watcher):
+                if part is not None:
+                    part.stop()
             self.log.close()
-            self._relay = self._retention = None
+            self._relay = self._retention = self._watcher = None
             self._pid = 0
+
+    def _tick_seconds(self) -> float:
+        """Return how often stalls have to be looked for."""
+        shortest = min((s.settings.write_timeout for s in self.sinks.values()), default=1.0)
+        return max(_POLL_SECONDS, min(_TICK_SECONDS, shortest / 4))
+
+    def _tick(self) -> None:
+        if self.ending is not None and self.ending():
+            self.drain()
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + 1.0
+            self._supervise()
+            for name, sink in self.sinks.items():
+                waiting = [client.waiting for client in sink.clients]
+                metrics.get().sink(name).queued(sum(waiting), max(waiting, default=0))
+
+    def _supervise(self) -> None:
+        """Start again what ended although nobody told it to; threads look after each other."""
+        for part in (self._relay, self._retention, self._watcher):
+            if part is not None:
+                part.loop.ensure()
 
     def _emit(self, events: list[Event]) -> None:
         app = self._app()
@@ -129,6 +242,18 @@ def _begin_anew() -> None:
 
 
 os.register_at_fork(after_in_child=_begin_anew)
+
+
+def _end_well() -> None:
+    """Let streams on daemon threads, as Flask's development server has, end with a whole frame."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    mine = [engine for engine in list(_engines) if engine._pid == os.getpid()]
+    while sum(engine.drain() for engine in mine) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+# Before the threads are joined there is no hook, after it there are only daemon threads left.
+atexit.register(_end_well)
 
 
 class SSESink:
@@ -168,8 +293,10 @@ class SSESink:
         _refuse_met_routes(app, settings, origin)
         engine.log.inspect()
         for sink in engine.sinks.values():
-            app.register_blueprint(sink.blueprint(engine.started))
+            app.register_blueprint(sink.blueprint(engine))
             signals.events_stored.connect(sink.on_events_stored, sender=app)
+        signals.client_connected.connect(access.on_connected, sender=app)
+        signals.client_disconnected.connect(access.on_disconnected, sender=app)
         app.register_blueprint(ingest.blueprint(settings.ingest, engine.append))
         app.extensions[KEY] = engine
         self._apps.add(app)

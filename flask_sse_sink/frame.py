@@ -75,4 +75,9 @@ def closing(retry_ms: int) -> bytes:
     return encode("closing", event="info", retry_ms=retry_ms)
 
 
+def busy(retry_ms: int) -> bytes:
+    """Return the notice that there is no room now, and when to come back."""
+    return encode("busy", event="info", retry_ms=retry_ms)
+
+
 HEARTBEAT = encode("ping", event="heartbeat")

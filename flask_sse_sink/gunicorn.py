@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 from dotenv import load_dotenv
+from gunicorn import glogging
 
-from . import config
+from . import access, config, host, metrics
 from .exceptions import ConfigError, LogUnavailable, LogUnusable
 from .extension import KEY, Engine
 from .log import open_log
+from .peer import SILENCE
 from .settings import Settings, stream_url
-
-_POLL_SECONDS = 0.1
+from .sink import ENVIRON_KEY
 
 
 def configure() -> dict[str, Any]:
@@ -35,14 +35,24 @@ def configure() -> dict[str, Any]:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     server = settings.server
-    threads = server.max_clients + reserve(server.max_clients)
-    host = f"[{server.host}]" if ":" in server.host else server.host
+    streams = server.max_clients
+    host.raise_descriptors(streams)
+    if (room := host.streams_in_descriptors()) < streams:
+        print(
+            f"server.max_clients: {streams} streams need more open files than this process may "
+            f"have; {room} are admitted. Raise `ulimit -n`.",
+            file=sys.stderr,
+        )
+        streams = room
+    threads = streams + host.reserve(streams)
+    address = f"[{server.host}]" if ":" in server.host else server.host
+    metrics.prepare()
 
     def when_ready(arbiter: Any) -> None:
-        print(banner(settings, host), flush=True)
+        print(banner(settings, address), flush=True)
 
     return {
-        "bind": [f"{host}:{server.port}"],
+        "bind": [f"{address}:{server.port}"],
         "workers": server.workers,
         "worker_class": "gthread",
         "threads": threads,
@@ -52,14 +62,40 @@ def configure() -> dict[str, Any]:
         # By default it stands in the user's home, where two servers would meet.
         "control_socket_disable": True,
         "graceful_timeout": 5,
+        "logger_class": Logger,
         "when_ready": when_ready,
         "post_worker_init": post_worker_init,
+        "child_exit": lambda arbiter, worker: metrics.fold(worker.pid),
+        "on_exit": lambda arbiter: metrics.discard(),
     }
 
 
-def reserve(max_clients: int) -> int:
-    """Return how many threads are kept free of streams, for ingest, health and pages."""
-    return max(8, max_clients // 10)
+class Logger(glogging.Logger):  # type: ignore[misc] # gunicorn has no types
+    """gunicorn's logger, in whose access log a stream has its two own lines."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        # Whoever asked for an access log gets that of the streams in the same place.
+        if cfg.accesslog:
+            access.log.handlers = list(self.access_log.handlers)
+            access.log.propagate = False
+            access.log.setLevel(logging.INFO)
+        # Ours go where gunicorn's own do.
+        ours = logging.getLogger("flask_sse_sink")
+        ours.handlers = list(self.error_log.handlers)
+        ours.setLevel(self.error_log.level)
+        if _is_news not in self.error_log.filters:
+            self.error_log.addFilter(_is_news)
+
+    def access(self, resp: Any, req: Any, environ: Any, request_time: Any) -> None:
+        if ENVIRON_KEY not in environ:
+            super().access(resp, req, environ, request_time)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a record is to be kept: a peer that fell silent is no error of ours."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, OSError) and error.errno in SILENCE)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -67,25 +103,14 @@ def post_worker_init(worker: Any) -> None:
     engine: Engine | None = getattr(worker.wsgi, "extensions", {}).get(KEY)
     if engine is None:
         return
+    parent = os.getppid()
+    # A master that is killed leaves workers that are still told nothing.
+    engine.ending = lambda: not worker.alive or os.getppid() != parent
+    engine.fit(host.capacity())
     try:
         engine.started()
     except LogUnavailable as error:
         worker.log.error("not ready yet: %s", error)
-    threading.Thread(
-        target=_drain, args=(worker, engine), name="sse-sink-drain", daemon=True
-    ).start()
-
-
-def _drain(worker: Any, engine: Engine) -> None:
-    """End the streams once the worker is to stop: it waits for them otherwise.
-
-    Polled, because gunicorn calls no hook when it is told to end, and none when it recycles.
-    """
-    while worker.alive:
-        time.sleep(_POLL_SECONDS)
-    # A stream may be joining at this moment: look until none is left.
-    while engine.end_streams():
-        time.sleep(_POLL_SECONDS)
 
 
 def banner(settings: Settings, host: str) -> str:

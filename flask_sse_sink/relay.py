@@ -10,6 +10,7 @@ from collections.abc import Callable
 from .event import Event
 from .exceptions import LogUnavailable
 from .log import EventLog
+from .loop import Loop
 
 _log = logging.getLogger(__name__)
 
@@ -28,20 +29,26 @@ class Relay:
     Three locks, so that nobody starves: ``_pumping`` is only ever tried, and who finds it taken
     leaves the work to its holder; ``_lock`` guards the cursor; whoever wants ``_lock`` passes
     through ``_turnstile`` first, so that a pump which lets go of it can't overtake a client that
-    waits to join.
+    waits to join. The tail thread calls ``look`` about once a second.
     """
 
-    def __init__(self, log: EventLog, emit: Callable[[list[Event]], None]) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        emit: Callable[[list[Event]], None],
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
         self._log = log
         self._emit = emit
+        self._look = look
         self._cursor = -1
         self._wanted = False
         self._pumping = threading.Lock()
         self._turnstile = threading.Lock()
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-        self.failure: LogUnavailable | None = None
+        self._loop = Loop("sse-sink-relay", self._follow)
+        self._backoff = 0.0
+        self._away: LogUnavailable | None = None
 
     @property
     def cursor(self) -> int:
@@ -49,9 +56,14 @@ class Relay:
         return self._cursor
 
     @property
-    def alive(self) -> bool:
-        """Return whether the tail thread runs and could read the log when it last tried."""
-        return self._thread is not None and self._thread.is_alive() and self.failure is None
+    def loop(self) -> Loop:
+        """Return the tail thread, to see how it does."""
+        return self._loop
+
+    @property
+    def failure(self) -> str:
+        """Return why events of other processes don't come through now, empty if they do."""
+        return self._loop.failure or (str(self._away) if self._away else "")
 
     def start(self) -> None:
         """Start after the newest event there is, and follow the log on a thread from then on.
@@ -60,15 +72,13 @@ class Relay:
         """
         if self._cursor < 0:
             self._cursor = self._log.head()
-        self._thread = threading.Thread(target=self._follow, name="sse-sink-relay", daemon=True)
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
         """End the thread and wait for it."""
-        self._stopping.set()
+        self._loop.stopping.set()
         self._log.interrupt()
-        if self._thread is not None:
-            self._thread.join()
+        self._loop.stop()
 
     def pump(self, rounds: int = ROUNDS) -> None:
         """Deliver what the log holds beyond the cursor, unless another thread is at it already.
@@ -126,28 +136,29 @@ class Relay:
             self._lock.acquire()
 
     def _page(self) -> bool:
-        """Deliver one page; return whether it was a full one, so that there may be more."""
+        """Deliver one page; return whether it was a full one, so that there may be more.
+
+        The cursor moves last: a delivery that was interrupted is made again, and clients pass
+        over what they had.
+        """
         events = self._log.read(self._cursor, PAGE)
         if events:
-            self._cursor = events[-1].id
             self._emit(events)
+            self._cursor = events[-1].id
         return len(events) == PAGE
 
     def _follow(self) -> None:
-        backoff = 0.0
-        while not self._stopping.is_set():
-            try:
-                if self._log.tail(self._cursor, TAIL_SECONDS) and not self._stopping.is_set():
-                    self.pump()
-                if self.failure:
-                    _log.warning("the event log is back")
-                self.failure, backoff = None, 0.0
-            except LogUnavailable as error:
-                if self.failure is None:
-                    _log.error("the event log is away, streams wait: %s", error)
-                self.failure = error
-                backoff = min(_MAX_BACKOFF_SECONDS, max(0.1, backoff * 2))
-                self._stopping.wait(backoff * random.uniform(0.5, 1.0))
-            except Exception:
-                _log.exception("the relay goes on after an error that nobody expected")
-                self._stopping.wait(1.0)
+        stopping = self._loop.stopping
+        self._look()
+        try:
+            if self._log.tail(self._cursor, TAIL_SECONDS) and not stopping.is_set():
+                self.pump()
+            if self._away:
+                _log.warning("the event log is back")
+            self._away, self._backoff = None, 0.0
+        except LogUnavailable as error:
+            if self._away is None:
+                _log.error("the event log is away, streams wait: %s", error)
+            self._away = error
+            self._backoff = min(_MAX_BACKOFF_SECONDS, max(0.1, self._backoff * 2))
+            stopping.wait(self._backoff * random.uniform(0.5, 1.0))

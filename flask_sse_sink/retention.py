@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable
 
 from .exceptions import LogUnavailable
 from .log import EventLog
+from .loop import Loop
 
 _log = logging.getLogger(__name__)
 
@@ -32,20 +32,21 @@ class Retention:
         self._log = log
         self._seconds = seconds
         self._clock = clock
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._loop = Loop("sse-sink-prune", self._step)
+
+    @property
+    def loop(self) -> Loop:
+        """Return the thread, to see how it does."""
+        return self._loop
 
     def start(self) -> None:
         """Start pruning, first at once and then a hundred times in a retention's length."""
         if self._seconds:
-            self._thread = threading.Thread(target=self._run, name="sse-sink-prune", daemon=True)
-            self._thread.start()
+            self._loop.start()
 
     def stop(self) -> None:
         """End the thread and wait for it."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._loop.stop()
 
     def prune(self) -> int:
         """Delete what is older than the retention, and return how many events that was.
@@ -54,22 +55,19 @@ class Retention:
         """
         before_us = int((self._clock() - self._seconds) * 1_000_000)
         total = 0
-        while not self._stopping.is_set():
+        while not self._loop.stopping.is_set():
             pruned = self._log.prune(before_us, STEP)
             total += pruned
             if pruned < STEP:
                 break
-            self._stopping.wait(_PAUSE_SECONDS)
+            self._loop.stopping.wait(_PAUSE_SECONDS)
         return total
 
-    def _run(self) -> None:
+    def _step(self) -> None:
         interval = min(_MOST_SECONDS, max(_LEAST_SECONDS, self._seconds / 100))
-        while not self._stopping.is_set():
-            try:
-                if pruned := self.prune():
-                    _log.info("pruned %d events", pruned)
-            except LogUnavailable as error:
-                _log.warning("pruning waits: %s", error)
-            except Exception:
-                _log.exception("pruning goes on after an error that nobody expected")
-            self._stopping.wait(interval * random.uniform(0.8, 1.2))
+        try:
+            if pruned := self.prune():
+                _log.info("pruned %d events", pruned)
+        except LogUnavailable as error:
+            _log.warning("pruning waits: %s", error)
+        self._loop.stopping.wait(interval * random.uniform(0.8, 1.2))

@@ -6,10 +6,11 @@ import os
 
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from .extension import SSESink, engine_of
 from .problem import problem
-from .views import health, pages
+from .views import health, metrics, pages
 
 
 def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
@@ -23,10 +24,15 @@ def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
 
     # The extension looks for routes that its own would meet: these come first.
     app.register_blueprint(
-        health.blueprint(lambda: engine_of(app).log, lambda: engine_of(app).started())
+        health.blueprint(lambda: engine_of(app).log, lambda: engine_of(app).failure())
     )
+    app.register_blueprint(metrics.blueprint())
     sse.init_app(app, config)
-    app.register_blueprint(pages.blueprint(engine_of(app).settings))
+    settings = engine_of(app).settings
+    app.register_blueprint(pages.blueprint(settings))
+    if proxies := settings.server.proxies:
+        fixed = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)
+        app.wsgi_app = fixed  # type: ignore[method-assign] # Flask's own way to add middleware
 
     @app.errorhandler(HTTPException)
     def as_problem(error: HTTPException) -> Response:

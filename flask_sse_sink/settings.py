@@ -153,6 +153,14 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=1, le=100_000, description="streams a worker admits; each takes a thread"),
     ] = 1000
+    max_clients_per_address: Annotated[
+        int,
+        Meta(ge=0, description="streams a worker admits from one address; `0` sets no limit"),
+    ] = 0
+    proxies: Annotated[
+        int,
+        Meta(ge=0, le=10, description="proxies in front whose `X-Forwarded-*` is believed"),
+    ] = 0
 
 
 class DatabaseSettings(Struct, frozen=True, kw_only=True):
@@ -198,6 +206,14 @@ class SinkSettings(Struct, frozen=True, kw_only=True):
         Match, Meta(description="`*`, `prefix.*`, an exact type, or a list of these")
     ] = _default(Match(EVERYTHING))
     path: Annotated[UrlPath, Meta(description="appended to `/NAME/`")] = _default(UrlPath("/"))
+    max_clients: Annotated[
+        int,
+        Meta(ge=0, description="streams of this sink a worker admits; `0`: as many as it can"),
+    ] = 0
+    when_full: Annotated[
+        Literal["refuse", "retry"],
+        Meta(description="`refuse` with 503, or tell `EventSource` to `retry`"),
+    ] = "refuse"
     heartbeat_timeout: Annotated[
         Pause, Meta(description="silence after which a heartbeat is sent")
     ] = _default(Pause(30))

@@ -2,57 +2,57 @@
 
 from __future__ import annotations
 
-import socket
+import math
+import random
 import threading
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from flask import Blueprint, Flask, Response, current_app, request
 from flask_cors import CORS
 
-from . import signals
-from .client import Chunk, Client
+from . import frame, metrics, signals
+from .client import Chunk, Client, Taken
 from .event import Event
 from .exceptions import LogUnavailable, TooManyClients
 from .pattern import Filter, parse_query
+from .peer import Peer
 from .problem import problem
 from .relay import Relay
 from .settings import SinkSettings
+from .watch import Watcher
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
-_TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+
+#: Where a stream's request has its :class:`~flask_sse_sink.client.Client` in the WSGI environment.
+ENVIRON_KEY = "sse_sink.client"
 
 
-class Slots:
-    """How many streams a process may have; threads that wait in streams are no use to others."""
+class Host(Protocol):
+    """What a sink needs of the process that it streams from."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.taken = 0
-        self._lock = threading.Lock()
+    @property
+    def watcher(self) -> Watcher:
+        """Return what watches the peers, once :meth:`started`."""
 
-    def take(self) -> Callable[[], None]:
-        """Take a slot and return what gives it back, which may be called more than once.
+    def started(self) -> Relay:
+        """Return the relay, started.
 
-        :raises TooManyClients: all are taken.
+        :raises LogUnavailable: the log can't be opened.
         """
-        with self._lock:
-            if self.taken >= self.most:
-                raise TooManyClients(f"all {self.most} streams of this worker are taken")
-            self.taken += 1
-        held = [True]
 
-        def give_back() -> None:
-            with self._lock:
-                if held:
-                    held.clear()
-                    self.taken -= 1
+    def admit(
+        self, sink: Sink, address: str | None, environ: Mapping[str, Any]
+    ) -> Callable[[], None]:
+        """Let one more stream in, and return what is to be called, perhaps twice, at its end.
 
-        return give_back
+        :raises TooManyClients: there is no room, or the process is about to end.
+        """
 
 
 class _Group:
@@ -70,15 +70,14 @@ class Sink:
     number of clients.
     """
 
-    def __init__(self, name: str, settings: SinkSettings, slots: Slots) -> None:
+    def __init__(self, name: str, settings: SinkSettings) -> None:
         self.name = name
         self.settings = settings
         self._match = settings.match.filter
-        self.reset(slots)
+        self.reset()
 
-    def reset(self, slots: Slots) -> None:
+    def reset(self) -> None:
         """Forget every client, as a child process must after a fork."""
-        self._slots = slots
         self._groups: dict[Filter, _Group] = {}
         self._lock = threading.Lock()
 
@@ -125,15 +124,12 @@ class Sink:
                 if not group.members:
                     del self._groups[client.filter]
 
-    def blueprint(self, relay: Callable[[], Relay]) -> Blueprint:
-        """Return the blueprint with the sink's one route.
-
-        ``relay`` returns this process's relay, started.
-        """
+    def blueprint(self, host: Host) -> Blueprint:
+        """Return the blueprint with the sink's one route."""
         blueprint = Blueprint(self.name, __name__, url_prefix=f"/{self.name}")
 
         def stream() -> Response:
-            return self._respond(relay)
+            return self._respond(host)
 
         blueprint.add_url_rule(
             self.settings.path, "stream", stream, methods=["GET"], strict_slashes=False
@@ -142,7 +138,7 @@ class Sink:
             CORS(blueprint, origins=self.settings.cors_origins, methods=["GET", "HEAD"])
         return blueprint
 
-    def _respond(self, relay: Callable[[], Relay]) -> Response:
+    def _respond(self, host: Host) -> Response:
         try:
             filter = parse_query(request.args.getlist("event_type"))
         except ValueError as error:
@@ -150,39 +146,68 @@ class Sink:
         if request.method == "HEAD":
             # An iterator, for which nobody works out a Content-Length.
             return Response(iter(()), headers=HEADERS)
-        try:
-            feed = relay()
-            feed.pump()
-            give_back = self._slots.take()
-        except LogUnavailable as error:
-            return problem(503, "The event log is away", str(error), retry_after=2)
-        except TooManyClients as error:
-            return problem(503, "Too many clients", str(error), retry_after=5)
-        _limit_writes(request.environ, self.settings.write_timeout)
         client = Client(self.name, filter, request.remote_addr, self.settings)
+        try:
+            give_back = host.admit(self, client.address, request.environ)
+        except TooManyClients as error:
+            return self._refuse(client, "Too many clients", str(error))
+        try:
+            relay = host.started()
+            relay.pump()
+        except LogUnavailable as error:
+            give_back()
+            return self._refuse(client, "The event log is away", str(error))
+        return self._stream(client, host.watcher, relay, give_back)
+
+    def _stream(
+        self, client: Client, watcher: Watcher, relay: Relay, give_back: Callable[[], None]
+    ) -> Response:
         app = current_app._get_current_object()  # type: ignore[attr-defined] # werkzeug's proxy
+        peer = Peer.of(request.environ)
+        counts = metrics.get().sink(self.name)
+        request.environ[ENVIRON_KEY] = client
+        begun = False
 
         def join(client: Client) -> None:
-            feed.join(lambda: self.add(client))
+            nonlocal begun
+            relay.join(lambda: self.add(client))
+            begun = True
+            if peer is not None:
+                peer.guard(client.write_timeout)
+                watcher.add(client, peer)
+            counts.connected()
             signals.emit(signals.client_connected, app, sink=self.name, client=client)
 
         def leave(client: Client) -> None:
             self.discard(client)
-            give_back()
+            counts.ended(client.reason)
             signals.emit(signals.client_disconnected, app, sink=self.name, client=client)
 
-        response = Response(client.stream(join, leave), headers=HEADERS)
-        # The generator's own end comes first; this is for one that never began.
-        response.call_on_close(give_back)
+        def wrote(taken: Taken) -> None:
+            stored_at = taken.stored_at
+            counts.delivered(taken.frames, time.time() - stored_at if stored_at else None)
+            if taken.lost:
+                counts.missed(taken.lost)
+
+        def finish() -> None:
+            # The server calls this after the last byte, and before it closes the descriptor.
+            if begun and peer is not None:
+                watcher.discard(client, peer)
+                # Servers wait for the peer to close its side, some of them all others meanwhile.
+                peer.cut()
+            give_back()
+
+        response = Response(client.stream(join, leave, wrote), headers=HEADERS)
+        response.call_on_close(finish)
         return response
 
-
-def _limit_writes(environ: dict[str, Any], seconds: float) -> None:
-    """Let the kernel cut the connection where the peer has taken nothing for so long."""
-    peer = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
-    if (
-        _TCP_USER_TIMEOUT is not None
-        and isinstance(peer, socket.socket)
-        and peer.family in (socket.AF_INET, socket.AF_INET6)
-    ):
-        peer.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, round(seconds * 1000))
+    def _refuse(self, client: Client, title: str, detail: str) -> Response:
+        """Answer a client for which there is no room now, so that not all come back at once."""
+        app = current_app._get_current_object()  # type: ignore[attr-defined] # werkzeug's proxy
+        client.drop("refused")
+        metrics.get().sink(self.name).refused()
+        signals.emit(signals.client_disconnected, app, sink=self.name, client=client)
+        seconds = max(1.0, self.settings.retry) * random.uniform(1, 2)
+        if self.settings.when_full == "retry":
+            return Response(frame.busy(round(seconds * 1000)), headers=HEADERS)
+        return problem(503, title, detail, retry_after=math.ceil(seconds))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,9 +71,6 @@ def test_a_worker_starts_the_relay_and_ends_its_streams(folder: Path) -> None:
         worker.alive = False
         assert b"data: closing" in b"".join(parts)
         response.close()
-    for thread in threading.enumerate():
-        if thread.name == "sse-sink-drain":
-            thread.join()
     engine.close()
 
 

@@ -87,14 +87,14 @@ def _until(condition: Callable[[], bool]) -> None:
 
 def test_a_relay_starts_after_the_newest_event(log: _Log, seen: _Seen, relay: Relay) -> None:
     log.append(_events(3))
-    assert (relay.cursor, relay.alive) == (-1, False)
+    assert (relay.cursor, relay.loop.alive) == (-1, False)
     relay.start()
-    assert (relay.cursor, relay.alive) == (3, True)
+    assert (relay.cursor, relay.loop.alive) == (3, True)
     log.append(_events(2))
     relay.pump()
     seen.wait_for([4, 5])
     relay.stop()
-    assert not relay.alive
+    assert not relay.loop.alive
 
 
 def test_what_another_log_stored_is_delivered_without_a_pump(
@@ -175,13 +175,12 @@ def test_a_relay_recovers_when_the_log_is_back(log: _Log, seen: _Seen, relay: Re
         relay.pump()
     relay.pump_stored()
     log.interrupt()
-    _until(lambda: relay.failure is not None)
-    assert not relay.alive
+    _until(lambda: relay.failure != "")
     assert seen.ids == []
     log.append(_events(1))
     log.away = False
     seen.wait_for([1, 2, 3])
-    _until(lambda: relay.alive)
+    _until(lambda: relay.failure == "")
 
 
 def test_a_relay_that_cannot_read_does_not_start(tmp_path: Path, seen: _Seen) -> None:
@@ -216,11 +215,11 @@ def test_retention_prunes_on_its_thread_and_stops(log: _Log) -> None:
     retention.start()
     _until(lambda: log.read(0, 1) == [])
     retention.stop()
-    assert retention._thread is not None and not retention._thread.is_alive()
+    assert not retention.loop.alive
 
 
 def test_no_retention_keeps_all_and_starts_no_thread(log: _Log) -> None:
     retention = Retention(log, 0)
     retention.start()
-    assert retention._thread is None
+    assert not retention.loop.alive
     retention.stop()

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -234,7 +235,7 @@ def test_a_vanished_client_is_noticed_by_its_heartbeats(tmp_path: Path) -> None:
         with server.stream() as gone, server.stream() as kept:
             with Stream(server.port) as refused:
                 assert refused.status == 503
-                assert "retry-after: 5" in refused.head
+                assert re.search(r"retry-after: [456]$", refused.head)
             gone.close()
             assert kept.next(heartbeats=True).event == "heartbeat"
 

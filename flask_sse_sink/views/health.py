@@ -11,29 +11,31 @@ from flask import Blueprint, Response, jsonify
 from ..exceptions import LogUnavailable
 from ..log import EventLog
 from ..problem import problem
-from ..relay import Relay
 
 # Proving that the log can be written costs a commit: anybody may ask, so not every time.
 _FRESH_SECONDS = 1.0
 
 
-def blueprint(log: Callable[[], EventLog], started: Callable[[], Relay]) -> Blueprint:
+def blueprint(log: Callable[[], EventLog], failure: Callable[[], str]) -> Blueprint:
     """Return the blueprint with both endpoints.
 
-    ``log`` returns this process's log, ``started`` its relay.
+    ``log`` returns this process's log, ``failure`` what else is wrong, or nothing.
     """
     found = Blueprint("sse_sink_health", __name__)
     lock = threading.Lock()
     last: tuple[float, str] = (float("-inf"), "")
 
-    def failure() -> str:
-        """Return what is wrong, or nothing."""
-        try:
-            relay = started()
-            log().check()
-        except LogUnavailable as error:
-            return str(error)
-        return "" if relay.alive else f"the relay doesn't run: {relay.failure or 'it ended'}"
+    def unwritable() -> str:
+        """Return why the log can't be written, or nothing."""
+        nonlocal last
+        with lock:
+            if time.monotonic() - last[0] > _FRESH_SECONDS:
+                try:
+                    log().check()
+                    last = time.monotonic(), ""
+                except LogUnavailable as error:
+                    last = time.monotonic(), str(error)
+            return last[1]
 
     @found.get("/healthz")
     def healthz() -> Response:
@@ -41,11 +43,7 @@ def blueprint(log: Callable[[], EventLog], started: Callable[[], Relay]) -> Blue
 
     @found.get("/readyz")
     def readyz() -> Response:
-        nonlocal last
-        with lock:
-            if time.monotonic() - last[0] > _FRESH_SECONDS:
-                last = (time.monotonic(), failure())
-            wrong = last[1]
+        wrong = failure() or unwritable()
         if wrong:
             return problem(503, "Not ready", wrong, retry_after=2)
         return jsonify(status="ready")

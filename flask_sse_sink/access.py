@@ -1,0 +1,35 @@
+"""The access log of streams: a line when one starts, and one when it ends.
+
+The logger is ``flask_sse_sink.access``, at level INFO.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from flask import Flask
+
+from .client import Client
+
+log = logging.getLogger("flask_sse_sink.access")
+
+
+def on_connected(sender: Flask, *, sink: str, client: Client) -> None:
+    """Log that a stream started: a receiver of ``client_connected``."""
+    _line(client, sink, "connected")
+
+
+def on_disconnected(sender: Flask, *, sink: str, client: Client) -> None:
+    """Log how a stream ended: a receiver of ``client_disconnected``."""
+    if client.reason == "refused":
+        _line(client, sink, "refused")
+    else:
+        count = f"{client.frames} events, {client.missed} missed"
+        _line(client, sink, f"{client.reason} after {client.seconds:.1f} s, {count}")
+
+
+def _line(client: Client, sink: str, what: str) -> None:
+    now = time.strftime("%d/%b/%Y:%H:%M:%S %z")
+    wanted = ",".join(client.filter.patterns())
+    log.info("%s - - [%s] %s?event_type=%s: %s", client.address, now, sink, wanted, what)

@@ -76,6 +76,7 @@ class Logger(glogging.Logger):  # type: ignore[misc] # gunicorn has no types
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
         # Whoever asked for an access log gets that of the streams in the same place.
+        access.log.disabled = not cfg.accesslog
         if cfg.accesslog:
             access.log.handlers = list(self.access_log.handlers)
             access.log.propagate = False

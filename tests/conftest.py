@@ -21,6 +21,8 @@ from flask_sse_sink.event import new_event
 from flask_sse_sink.extension import Engine, engine_of
 from flask_sse_sink.sink import Sink
 
+pytest_plugins = ["measured"]
+
 MakeApp = Callable[..., Flask]
 
 

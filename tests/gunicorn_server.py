@@ -9,10 +9,12 @@ import os
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,8 @@ class Stream:
         self._chunked = "transfer-encoding: chunked" in self.head
         self._parser = Parser()
         self._events: list[ServerEvent] = []
+        #: The id of the message that was read last.
+        self.last_id = 0
 
     @property
     def local_port(self) -> int:
@@ -132,7 +136,15 @@ class Stream:
         found = self.next()
         assert found.event == "message", found
         assert json.loads(found.data)["id"] == int(found.id)
-        return int(found.id)
+        self.last_id = int(found.id)
+        return self.last_id
+
+    def rest(self) -> bytes:
+        """Return the body of an answer that tells its length."""
+        length = int(self.head.partition("content-length: ")[2].split()[0])
+        while len(self._raw) < length:
+            self._receive()
+        return self._raw
 
     def ids_until(self, last: int) -> list[int]:
         """Return the ids of the messages up to this one, which must come."""
@@ -167,8 +179,10 @@ class Server:
         sink: str = "",
         arguments: Sequence[str] = (),
         command: Callable[[int], list[str]] | None = None,
+        tls: bool = False,
     ) -> None:
         self.folder = folder
+        self.tls = tls
         self.port = free_port()
         self.token = token
         self.database = folder / "events.db"
@@ -204,6 +218,55 @@ class Server:
     def log(self) -> str:
         return self.log_file.read_text()
 
+    @property
+    def pid(self) -> int:
+        """Return the pid of the process that was started, which leads a group of its own."""
+        return self._process.pid
+
+    def metrics_text(self) -> str:
+        """Return what `/metrics` tells."""
+        with urllib.request.urlopen(self.url("/metrics"), timeout=WAIT_SECONDS) as answer:
+            found: bytes = answer.read()
+        return found.decode()
+
+    def metrics(self) -> dict[str, float]:
+        """Return every metric's value by its name and labels."""
+        lines = [line for line in self.metrics_text().splitlines() if line[:1] not in ("", "#")]
+        return {name: float(value) for name, _, value in (n.rpartition(" ") for n in lines)}
+
+    def wait_for_metrics(
+        self,
+        expected: Mapping[str, float],
+        seconds: float = WAIT_SECONDS,
+        while_waiting: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Return once the metrics have these values."""
+        until = time.monotonic() + seconds
+        while True:
+            found = self.metrics()
+            differing = {k: found.get(k) for k, value in expected.items() if found.get(k) != value}
+            if not differing:
+                return
+            assert time.monotonic() < until, differing
+            while_waiting()
+            time.sleep(0.01)
+
+    def kill(self, pid: int) -> None:
+        """Kill a process of this server and wait until it is another that has its place."""
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: pid not in self.workers(), "it is gone")
+
+    def terminate(self) -> None:
+        """Tell the server to stop, and don't wait for that."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """End whatever there still is of a server that was killed or ended itself."""
+        for pid in _members(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(WAIT_SECONDS)
+
     def url(self, path: str = STREAM_PATH) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
@@ -214,6 +277,9 @@ class Server:
     def answers(self, path: str) -> int:
         """Return the status of a GET, 0 where nobody answers."""
         made = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_SECONDS)
+        if self.tls:
+            context = ssl._create_unverified_context()
+            made = http.client.HTTPSConnection("127.0.0.1", self.port, context=context)
         try:
             made.request("GET", path)
             return made.getresponse().status
@@ -335,6 +401,10 @@ class Connection:
     def send(self, events: object) -> None:
         """Begin a request, whose answer :meth:`ids` waits for."""
         self._http.request("POST", "/ingest", json.dumps(events).encode(), self._headers)
+
+    def answer(self) -> bytes:
+        """Return the body of the answer to what was sent, whatever its status."""
+        return self._http.getresponse().read()
 
     def ids(self) -> list[int]:
         answer = self._http.getresponse()

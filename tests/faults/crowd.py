@@ -1,0 +1,118 @@
+"""Many streams at once, read as bytes, and a strict reading of what they got."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+
+from gunicorn_server import STREAM_PATH, WAIT_SECONDS
+from sse import Parser, ServerEvent
+
+REQUEST = f"GET {STREAM_PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+class Heard:
+    """One stream's bytes so far, and when it ended, on the monotonic clock."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.raw = b""
+        self.ended = 0.0
+
+    @property
+    def status(self) -> int:
+        return int(self.raw.split(b" ", 2)[1])
+
+    def body(self) -> tuple[bytes, bool]:
+        """Return the body and whether the response came to its proper end.
+
+        Fails where a byte stands that shouldn't.
+        """
+        head, _, rest = self.raw.partition(b"\r\n\r\n")
+        assert b"transfer-encoding: chunked" in head.lower(), head
+        parts: list[bytes] = []
+        while rest:
+            size, found, rest = rest.partition(b"\r\n")
+            if not found:
+                break
+            length = int(size, 16)
+            if not length:
+                assert rest == b"\r\n", rest
+                return b"".join(parts), True
+            if len(rest) < length + 2:
+                parts.append(rest[:length])
+                break
+            assert rest[length : length + 2] == b"\r\n"
+            parts.append(rest[:length])
+            rest = rest[length + 2 :]
+        return b"".join(parts), False
+
+    def events(self) -> list[ServerEvent]:
+        """Return the events; fails unless the stream ended properly and with a whole frame."""
+        body, proper = self.body()
+        assert proper, self.raw[-200:]
+        assert body.endswith(b"\n\n"), body[-200:]
+        return Parser().feed(body)
+
+
+class Crowd:
+    """``count`` streams from a port, each past its first frame."""
+
+    def __init__(self, port: int, count: int, receive_buffer: int = 0, source: str = "") -> None:
+        self.heard: list[Heard] = []
+        self._selector = selectors.DefaultSelector()
+        try:
+            for _ in range(count):
+                made = socket.socket()
+                self.heard.append(Heard(made))
+                if receive_buffer:
+                    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+                if source:
+                    made.bind((source, 0))
+                made.settimeout(WAIT_SECONDS)
+                made.connect(("127.0.0.1", port))
+                made.sendall(REQUEST)
+                made.setblocking(False)
+                self._selector.register(made, selectors.EVENT_READ, self.heard[-1])
+            self.read_until(lambda: all(b"data: connected\n" in h.raw for h in self.heard))
+        except BaseException:
+            self.close()
+            raise
+
+    def read_until(self, done: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+        """Read whatever comes on any stream until the condition holds."""
+        until = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < until, "the streams didn't get there in time"
+            self.read(0.05)
+
+    def read(self, wait_seconds: float = 0) -> None:
+        """Read what has come."""
+        for key, _ in self._selector.select(wait_seconds):
+            heard: Heard = key.data
+            try:
+                data = heard.socket.recv(1 << 18)
+            except ConnectionResetError:
+                data = b""
+            if data:
+                heard.raw += data
+            else:
+                heard.ended = time.monotonic()
+                self._selector.unregister(heard.socket)
+
+    def read_to_the_end(self, seconds: float = WAIT_SECONDS) -> None:
+        """Read every stream until the server has ended it; our sides stay open."""
+        self.read_until(lambda: all(heard.ended for heard in self.heard), seconds)
+
+    def close(self) -> None:
+        self._selector.close()
+        for heard in self.heard:
+            heard.socket.close()
+
+    def __enter__(self) -> Crowd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,55 @@
+"""Nothing grows, however many clients come and go."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+from crowd import Crowd
+from gunicorn_server import Server
+from measured import Measured
+
+CLIENTS = 'sse_sink_clients{sink="events_stream"}'
+COUNT = int(os.environ.get("SOAK_CLIENTS", "20000"))
+
+
+def test_twenty_thousand_clients_leave_nothing_behind(tmp_path: Path, measured: Measured) -> None:
+    with Server(tmp_path, workers=1, max_clients=500) as server:
+        process = psutil.Process(server.workers()[0])
+
+        def visit(count: int) -> None:
+            done = 0
+            while done < count:
+                with Crowd(server.port, 5):
+                    done += 5
+
+        def visits(count: int) -> None:
+            with ThreadPoolExecutor(4) as pool:
+                for visiting in [pool.submit(visit, count // 4) for _ in range(4)]:
+                    visiting.result()
+
+        def state() -> tuple[int, int, float]:
+            server.wait_for_metrics({CLIENTS: 0})
+            return process.num_threads(), process.num_fds(), process.memory_info().rss / 2**20
+
+        # Its pool keeps each thread that it ever needed at once: let it have them all.
+        with Crowd(server.port, 500):
+            pass
+        visits(2000)
+        before = state()
+        began = time.monotonic()
+        visits(COUNT)
+        rate = COUNT / (time.monotonic() - began)
+        after = state()
+        names = ("threads", "descriptors", "memory, MiB")
+        for name, one, other in zip(names, before, after, strict=True):
+            shown = f"{one:.0f} before, {other:.0f} after"
+            measured(f"{COUNT:,} clients came and went: {name}", shown)
+        measured(f"{COUNT:,} clients came and went", f"{rate:.0f}/s")
+        assert after[0] <= before[0] + 50
+        assert after[1] <= before[1] + 5
+        assert after[2] <= before[2] + 10
+    assert "Traceback" not in server.log, server.log

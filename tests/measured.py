@@ -1,0 +1,34 @@
+"""A plugin: what tests measure, shown as a table at the end of the run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Measured = Callable[[str, str], None]
+
+_rows: list[tuple[str, str, str]] = []
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Measured:
+    """Note a figure: what was measured, and the result with its unit."""
+
+    def note(what: str, result: str) -> None:
+        _rows.append((request.node.nodeid, what, result))
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _rows:
+        return
+    terminalreporter.section("measured")
+    for _, what, result in sorted(_rows):
+        terminalreporter.write_line(f"{what:72} {result}")
+    if name := os.environ.get("MEASURED"):
+        Path(name).write_text(json.dumps(sorted(_rows), indent=1))

@@ -25,7 +25,7 @@ def reserve(streams: int) -> int:
 
 def streams_in(threads: int) -> int:
     """Return how many streams leave :func:`reserve` free; half where there are only a few."""
-    return max(min(threads - 8, threads * 10 // 11), threads // 2)
+    return max(min(threads - 8, (threads * 10 + 9) // 11), threads // 2)
 
 
 def streams_in_descriptors() -> int:

@@ -43,8 +43,9 @@ def free_port() -> int:
 
 def environment(config: Path, **more: str) -> dict[str, str]:
     """Return the environment in which a server reads this configuration file."""
+    inherited = {k: v for k, v in os.environ.items() if k != "PROMETHEUS_MULTIPROC_DIR"}
     return {
-        **os.environ,
+        **inherited,
         "SSE_SINK_CONFIG": str(config),
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",

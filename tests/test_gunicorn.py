@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flask_sse_sink import create_app, gunicorn
+from flask_sse_sink import create_app, gunicorn, metrics
 from flask_sse_sink.extension import engine_of
 
 
@@ -15,6 +15,8 @@ from flask_sse_sink.extension import engine_of
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SSE_SINK_CONFIG", raising=False)
+    # A folder that is named is left alone: none is made for this process.
+    monkeypatch.setenv(metrics.FOLDER_VARIABLE, str(tmp_path))
     return tmp_path
 
 

@@ -1,0 +1,1 @@
+"""The peers' apps, each as that peer's documentation shows it."""

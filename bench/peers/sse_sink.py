@@ -1,0 +1,81 @@
+"""This project: gunicorn as its own configuration sets it up, every event committed and synced."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from ..processes import Processes, free_port, python
+from ..system import Server, Setting, System, new_event
+
+
+class SSESink(System):
+    """The server as ``gunicorn wsgi:app`` starts it."""
+
+    name = "sse-sink"
+    about = "this project on gunicorn gthread; SQLite log, each commit synced"
+    packages = ("flask-sse-sink", "Flask", "gunicorn", "msgspec")
+    batches = True
+    filters = True
+    settings = ""
+
+    def missing(self, project: Path) -> str | None:
+        if not (project / "gunicorn.conf.py").exists():
+            return f"{project} is no checkout of this project: set BENCH_PROJECT"
+        return None
+
+    def start(self, setting: Setting) -> Server:
+        port = free_port()
+        workers = setting.workers or 1
+        config = setting.folder / "config.yaml"
+        config.write_text(
+            f"server: {{port: {port}, workers: {workers}, "
+            f"max_clients: {setting.clients + 16}{self.settings}}}\n"
+            f"database: {{url: 'sqlite:///{setting.folder / 'events.db'}'}}\n"
+            "ingest: {auth: none}\n"
+            "sink: {events_stream: {type: sse, heartbeat_timeout: 30}}\n"
+        )
+        command = python("-m", "gunicorn", "-c", str(setting.project / "gunicorn.conf.py"))
+        processes = Processes(
+            [*command, "--chdir", str(setting.folder), "wsgi:app"],
+            setting.folder,
+            port,
+            {**_environment(setting.project), "SSE_SINK_CONFIG": str(config)},
+        )
+        return Server(port, processes, "/ingest", "/events_stream/", workers)
+
+    def item(self, event_type: str) -> str:
+        return new_event(event_type)
+
+
+class SSESinkQueue(SSESink):
+    """The same, with every frame passed to its client's thread."""
+
+    name = "sse-sink-queue"
+    about = "the same, with direct send off: a thread wakes for each delivery"
+    settings = ", direct_send: false"
+
+    def missing(self, project: Path) -> str | None:
+        return super().missing(project) or _no_direct_send(project)
+
+
+def _environment(project: Path) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH")]))
+    return {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _no_direct_send(project: Path) -> str | None:
+    # In a process of its own, so that the checkout that is measured is the one that is asked.
+    code = (
+        "from flask_sse_sink.settings import ServerSettings as S; "
+        "raise SystemExit('direct_send' not in S.__struct_fields__)"
+    )
+    found = subprocess.run(
+        python("-c", code),
+        # Python looks in the working folder before it looks in PYTHONPATH.
+        cwd=project,
+        env={**os.environ, **_environment(project)},
+        stderr=subprocess.DEVNULL,
+    )
+    return "this checkout has no setting server.direct_send" if found.returncode else None

@@ -1,0 +1,129 @@
+"""What a client's socket delivers, reduced to the numbers of the events in it (pure)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+WARM_UP = 99_999_999
+"""The number of events that only warm a server up; they are not counted as deliveries."""
+
+_MARK = re.compile(rb"seq=(\d{8});")
+_MARK_SIZE = len(b"seq=00000000;")
+_KEPT = 4096
+
+
+def mark(number: int) -> bytes:
+    """Return the marker of an event: plain ASCII, which JSON leaves as it is, twice over too."""
+    return b"seq=%08d;" % number
+
+
+class BadAnswer(Exception):
+    """The server answered something else than a stream."""
+
+
+class State(NamedTuple):
+    """Where in a response one client's bytes have got to."""
+
+    in_head: bool = True
+    chunked: bool = False
+    left: int = 0
+    """Bytes that the chunk which has begun still owes, with the CRLF after it."""
+    raw: bytes = b""
+    """An unfinished head or chunk size."""
+    body: bytes = b""
+    """The end of the body, where it may be the beginning of a marker."""
+
+
+def feed(state: State, data: bytes) -> tuple[State, tuple[int, ...]]:
+    """Return the state after these bytes, and the numbers of the events whose markers they end.
+
+    Takes chunked coding apart, so that a marker may be split wherever it likes.
+
+    :raises BadAnswer: the status isn't 200, or the server ended the stream.
+    """
+    raw = state.raw + data
+    chunked = state.chunked
+    if state.in_head:
+        head, blank, rest = raw.partition(b"\r\n\r\n")
+        if not blank:
+            return state._replace(raw=raw), ()
+        if head.split(maxsplit=2)[1] != b"200":
+            raise BadAnswer(raw[:300].decode("latin-1"))
+        chunked = b"transfer-encoding: chunked" in head.lower()
+        raw = rest
+    left = state.left
+    if chunked:
+        body, left, raw = _unchunk(left, raw)
+    else:
+        body, raw = raw, b""
+    body = state.body + body
+    end = 0
+    numbers = []
+    for found in _MARK.finditer(body):
+        numbers.append(int(found[1]))
+        end = found.end()
+    kept = _beginning(body[max(end, len(body) - _MARK_SIZE + 1) :])
+    return State(False, chunked, left, raw, kept), tuple(numbers)
+
+
+def _unchunk(left: int, raw: bytes) -> tuple[bytes, int, bytes]:
+    """Return the body in these bytes, what the last chunk still owes, and an unfinished size."""
+    parts: list[bytes] = []
+    while raw:
+        if not left:
+            size, end, rest = raw.partition(b"\r\n")
+            if not end:
+                return b"".join(parts), 0, raw
+            length = int(size.split(b";")[0], 16)
+            if not length:
+                raise BadAnswer("the server ended the stream")
+            left, raw = length + 2, rest
+            continue
+        taken = raw[:left]
+        # The last two bytes of what is owed are the chunk's CRLF.
+        parts.append(taken[: max(left - 2, 0)])
+        left -= len(taken)
+        raw = raw[len(taken) :]
+    return b"".join(parts), left, b""
+
+
+def _beginning(tail: bytes) -> bytes:
+    """Return the end of ``tail`` that may be the beginning of a marker."""
+    at = tail.find(b"s")
+    while at >= 0:
+        rest = tail[at:]
+        if b"seq=".startswith(rest[:4]) and (rest[4:].isdigit() or not rest[4:]):
+            return rest
+        at = tail.find(b"s", at + 1)
+    return b""
+
+
+class Reader:
+    """Feeds many clients, whose bytes are mostly the same, parsing what is the same once.
+
+    States are handed out as numbers; a new client is in state 0.
+    """
+
+    def __init__(self) -> None:
+        self._states = [State()]
+        self._numbers_of_states = {State(): 0}
+        self._known: dict[tuple[int, bytes], tuple[int, tuple[int, ...]]] = {}
+
+    def feed(self, state: int, data: bytes) -> tuple[int, tuple[int, ...]]:
+        """Return the client's next state and the events' numbers.
+
+        :raises BadAnswer: see :func:`feed`.
+        """
+        key = (state, data)
+        known = self._known.get(key)
+        if known is None:
+            after, numbers = feed(self._states[state], data)
+            at = self._numbers_of_states.get(after)
+            if at is None:
+                at = self._numbers_of_states[after] = len(self._states)
+                self._states.append(after)
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            known = self._known[key] = (at, numbers)
+        return known

@@ -1,0 +1,304 @@
+"""Loops, peers, slots, what the host carries, and the watcher, each by itself."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_sse_sink import host
+from flask_sse_sink.client import Client
+from flask_sse_sink.exceptions import TooManyClients
+from flask_sse_sink.loop import Loop
+from flask_sse_sink.pattern import EVERYTHING
+from flask_sse_sink.peer import Peer
+from flask_sse_sink.settings import Pause, SinkSettings
+from flask_sse_sink.slots import Slots
+from flask_sse_sink.watch import Watcher
+
+
+def until(true: Callable[[], object]) -> None:
+    pause, deadline = threading.Event(), time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        pause.wait(0.005)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The server's and the client's end of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def watcher() -> Iterator[Watcher]:
+    made = Watcher(lambda: None, 0.05)
+    made.start()
+    yield made
+    made.stop()
+
+
+def client(**settings: Any) -> Client:
+    return Client("live", EVERYTHING, "127.0.0.1", SinkSettings(**settings))
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(), MemoryError()])
+def test_a_loop_goes_on_after_any_error_and_says_it_meanwhile(error: BaseException) -> None:
+    go, calls = threading.Event(), []
+
+    def step() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise error
+        go.wait(10)
+
+    loop = Loop("sse-sink-test", step)
+    loop.start()
+    until(lambda: len(calls) == 2)
+    assert type(error).__name__ in loop.failure and not loop.alive
+    go.set()
+    until(lambda: loop.alive)
+    loop.stop()
+    loop.ensure()
+    assert not loop.alive
+
+
+def test_a_loop_whose_thread_died_is_started_again() -> None:
+    calls: list[int] = []
+    loop = Loop("sse-sink-test", lambda: calls.append(1))
+    loop._thread = threading.Thread()
+    loop._thread.start()
+    loop._thread.join()
+    loop.ensure()
+    until(lambda: calls)
+    loop.stop()
+
+
+def test_a_peer_is_what_the_server_hands_out_for_one_stream_alone(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, _ = pair
+    for key in ("gunicorn.socket", "werkzeug.socket"):
+        assert Peer.of({key: ours, "SERVER_PROTOCOL": "HTTP/1.1"})
+        spoofed = {key: ours, "SERVER_PROTOCOL": "HTTP/2", "HTTP_VERSION": "HTTP/1.1"}
+        assert Peer.of(spoofed) is None
+    assert Peer.of({"SERVER_PROTOCOL": "HTTP/1.1"}) is None
+
+
+def test_a_guarded_peer_has_the_kernels_limits(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, _ = pair
+    Peer(ours).guard(30)
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 32_000
+    one, other = socket.socketpair()
+    with one, other:
+        Peer(one).guard(30)
+        assert not one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert Peer(one).taken() == 0
+
+
+def test_a_cut_frees_a_stuck_writer_and_what_was_written_arrives(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    sent: list[int] = []
+
+    def write() -> None:
+        with pytest.raises(OSError):
+            while True:
+                ours.sendall(b"x" * 100_000)
+                sent.append(100_000)
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    until(lambda: sent)
+    peer = Peer(ours)
+    until(lambda: peer.taken() > 0)
+    taken = peer.taken()
+    before = 0
+    while len(sent) != before:
+        before = len(sent)
+        time.sleep(0.1)
+    peer.cut()
+    writing.join(10)
+    assert not writing.is_alive()
+    got = 0
+    while data := theirs.recv(1 << 20):
+        got += len(data)
+    assert got >= sum(sent) and taken > 0
+    ours.close()
+    peer.cut()
+    assert peer.gone() and not peer.silent() and peer.taken() == 0
+
+
+def reset(theirs: socket.socket) -> None:
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+
+
+@pytest.mark.parametrize(
+    "leave", [socket.socket.close, lambda theirs: theirs.shutdown(socket.SHUT_WR), reset]
+)
+@pytest.mark.parametrize("before", [True, False])
+def test_a_client_whose_peer_leaves_ends(
+    watcher: Watcher,
+    pair: tuple[socket.socket, socket.socket],
+    leave: Callable[[socket.socket], None],
+    before: bool,
+) -> None:
+    ours, theirs = pair
+    gone = client()
+    if before:
+        leave(theirs)
+    watcher.add(gone, Peer(ours))
+    if not before:
+        leave(theirs)
+    until(lambda: gone.over)
+    assert gone.reason == "closed"
+    watcher.discard(gone, Peer(ours))
+
+
+def test_late_news_of_a_descriptor_does_not_hit_who_has_it_now(
+    watcher: Watcher, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    stays = client()
+    watcher.add(stays, Peer(ours))
+    watcher._hung_up(ours.fileno())
+    assert not stays.over
+    watcher.discard(client(), Peer(ours))
+    theirs.close()
+    until(lambda: stays.over)
+
+
+def test_a_peer_that_takes_nothing_is_cut_after_the_write_timeout(
+    watcher: Watcher, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    stalled = client(write_timeout=Pause(0.3))
+    watcher.add(stalled, Peer(ours))
+    stalled.writing_since = began = time.monotonic()
+    with pytest.raises(OSError):
+        while True:
+            ours.sendall(b"x" * 100_000)
+    assert 0.3 <= time.monotonic() - began < 5
+    assert (stalled.reason, stalled.over) == ("stalled", True)
+
+
+def test_a_peer_that_takes_something_is_not_cut(
+    watcher: Watcher, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    slow = client(write_timeout=Pause(0.5))
+    watcher.add(slow, Peer(ours))
+    slow.writing_since = began = time.monotonic()
+    while time.monotonic() - began < 1.5:
+        ours.sendall(b"x")
+        theirs.recv(1)
+        time.sleep(0.05)
+    assert not slow.over
+
+
+def test_who_is_over_and_still_writing_is_cut(
+    watcher: Watcher, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    over = client()
+    over.drop("closed")
+    watcher.add(over, Peer(ours))
+    over.writing_since = time.monotonic() - 2
+    theirs.settimeout(5)
+    assert theirs.recv(1) == b""
+
+
+def test_a_tick_that_raises_does_not_stop_the_watching(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    ticks: list[int] = []
+
+    def tick() -> None:
+        ticks.append(1)
+        raise ValueError("no")
+
+    watcher = Watcher(tick, 0.02)
+    watcher.start()
+    until(lambda: len(ticks) > 1)
+    gone = client()
+    watcher.add(gone, Peer(ours))
+    theirs.close()
+    until(lambda: gone.over)
+    watcher.stop()
+    watcher.add(gone, Peer(ours))
+    assert watcher.cut() == 0
+
+
+def test_slots_bound_all_a_sink_and_an_address_and_keep_no_trace() -> None:
+    slots = Slots(3, per_address=2)
+    backs = [slots.take("a", 2, "x"), slots.take("a", 2, "y")]
+    with pytest.raises(TooManyClients, match="all 2 streams of this sink"):
+        slots.take("a", 2, "z")
+    backs.append(slots.take("b", 0, "x"))
+    with pytest.raises(TooManyClients, match="all 3 streams of this worker"):
+        slots.take("b", 0, "z")
+    backs.pop(1)()
+    with pytest.raises(TooManyClients, match="your address has all 2"):
+        slots.take("b", 0, "x")
+    for give_back in backs * 2:
+        give_back()
+    assert (slots.taken, slots._by_sink, slots._by_address) == (0, {}, {})
+
+
+@given(st.integers(1, 100_000))
+def test_the_threads_that_are_made_for_streams_carry_them(streams: int) -> None:
+    assert host.streams_in(streams + host.reserve(streams)) >= streams
+
+
+@pytest.mark.parametrize(("threads", "streams"), [(1, 0), (2, 1), (4, 2), (16, 8), (110, 100)])
+def test_streams_leave_threads_for_the_rest(threads: int, streams: int) -> None:
+    assert host.streams_in(threads) == streams
+
+
+@pytest.mark.parametrize(("kind", "streams"), [("ThreadWorker", 2), ("SyncWorker", 0)])
+def test_gunicorns_threads_bound_the_streams(
+    monkeypatch: pytest.MonkeyPatch, kind: str, streams: int
+) -> None:
+    worker = type(kind, (), {"alive": True})()
+    worker.cfg = SimpleNamespace(threads=4, worker_connections=1000)
+    handler = SimpleNamespace(__self__=worker)
+    monkeypatch.setattr("signal.getsignal", lambda number: handler)
+    found = host.capacity()
+    assert found.streams == streams
+    assert "--worker-class gthread" in found.bound
+
+
+def test_a_development_server_without_threads_carries_no_stream() -> None:
+    assert host.capacity({"werkzeug.socket": None, "wsgi.multithread": False}).streams == 0
+    assert host.capacity({"werkzeug.socket": None, "wsgi.multithread": True}).streams > 8
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[tuple[int, int]] = []
+    monkeypatch.setattr("resource.setrlimit", lambda kind, limits: made.append(limits))
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (1024, 4096))
+    host.raise_descriptors(100)
+    assert made == []
+    host.raise_descriptors(1000)
+    host.raise_descriptors(100_000)
+    assert made == [(2 * 1100 + 256, 4096), (4096, 4096)]
+    assert host.streams_in_descriptors() == 768

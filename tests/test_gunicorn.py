@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import Listen, MakeApp
 
 from flask_sse_sink import create_app, gunicorn, metrics
 from flask_sse_sink.extension import engine_of
@@ -78,3 +81,48 @@ def test_a_worker_starts_the_relay_and_ends_its_streams(folder: Path) -> None:
 
 def test_a_worker_without_the_extension_is_left_alone() -> None:
     gunicorn.post_worker_init(SimpleNamespace(wsgi=lambda environ, start: []))
+
+
+def test_the_access_log_has_two_lines_for_a_stream_and_one_for_the_rest(
+    folder: Path, make_app: MakeApp, listen: Listen
+) -> None:
+    from gunicorn.config import Config
+
+    settings = Config()
+    settings.set("accesslog", str(folder / "access.log"))
+    settings.set("errorlog", str(folder / "error.log"))
+    loggers = [logging.getLogger(name) for name in ("flask_sse_sink", "flask_sse_sink.access")]
+    before = [(found.handlers, found.level, found.propagate) for found in loggers]
+    made = gunicorn.Logger(settings)
+    try:
+        listen(make_app(), "event_type=user.*").close()
+        made.access(None, None, {"sse_sink.client": 1}, None)
+        try:
+            raise TimeoutError(errno.ETIMEDOUT, "gone")
+        except OSError:
+            made.error_log.exception("a peer that fell silent")
+        made.error_log.error("worth a line")
+    finally:
+        for found, values in zip(loggers, before, strict=True):
+            found.handlers, found.level, found.propagate = values
+        made.close_on_exec()
+        for handler in made.error_log.handlers + made.access_log.handlers:
+            handler.close()
+        made.error_log.handlers, made.access_log.handlers = [], []
+    lines = (folder / "access.log").read_text().splitlines()
+    assert [line.rpartition(": ")[2].partition(" after")[0] for line in lines] == [
+        "connected",
+        "closed",
+    ]
+    assert all("events_stream?event_type=user.*" in line for line in lines)
+    told = (folder / "error.log").read_text()
+    assert "worth a line" in told and "fell silent" not in told
+
+
+def test_too_few_open_files_lower_the_streams(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "config.yaml").write_text("ingest: {auth: none}\nsink: {sse: }\n")
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (600, 600))
+    assert gunicorn.configure()["threads"] == 344 + 34
+    assert "344 are admitted" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 from conftest import Listen, MakeApp
 from gunicorn_server import ROOT
 
-from flask_sse_sink import metrics
+from flask_sse_sink import create_app, metrics
 from flask_sse_sink.extension import engine_of
 
 SCRIPT = """
@@ -104,3 +104,59 @@ def test_a_process_counts_what_its_streams_do(make_app: MakeApp, listen: Listen)
     assert 'sse_sink_clients_refused_total{sink="counted"} 1.0' in lines
     ended = 'sse_sink_clients_ended_total{reason="closed",sink="counted"} 1.0'
     assert ended in lines
+
+
+def test_what_an_ended_process_counted_is_told_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = (
+        "import os\n"
+        "from flask_sse_sink import metrics\n"
+        "metrics.get().stored(5, 2)\n"
+        "metrics.get().sink('live').delivered(3, 0.01)\n"
+        "print(os.getpid())\n"
+    )
+    monkeypatch.setenv(metrics.FOLDER_VARIABLE, str(tmp_path))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for number in (1, 2):
+        done = subprocess.run(
+            [sys.executable, "-c", counting], env=environment, check=True, capture_output=True
+        )
+        metrics.fold(int(done.stdout))
+        told = metrics.expose("")[0].decode()
+        assert f"sse_sink_events_stored_total {5 * number}.0" in told
+        assert f'sse_sink_delivery_seconds_bucket{{le="0.02",sink="live"}} {number}.0' in told
+    monkeypatch.delenv(metrics.FOLDER_VARIABLE)
+    metrics.fold(int(done.stdout))
+
+
+def test_a_folder_is_made_for_a_server_and_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(metrics.FOLDER_VARIABLE, raising=False)
+    metrics.prepare()
+    folder = Path(os.environ[metrics.FOLDER_VARIABLE])
+    metrics.prepare()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    metrics.discard()
+    metrics.discard()
+    assert not folder.exists()
+    assert metrics.FOLDER_VARIABLE not in os.environ
+
+
+def test_the_server_tells_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("server: {proxies: 1}\ningest: {auth: none}\nsink: {sse: }\n")
+    app = create_app(file)
+    client = app.test_client()
+    answer = client.get("/metrics")
+    assert b"# TYPE sse_sink_clients gauge" in answer.data
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert client.get("/readyz").status_code == 200
+    engine = engine_of(app)
+    engine.draining = True
+    assert b"the server is stopping" in client.get("/readyz").data
+    refused = client.get("/sse/", headers={"X-Forwarded-For": "9.8.7.6"})
+    assert b"the server is stopping" in refused.data
+    engine.draining = False
+    engine.watcher.loop.failure = "no"
+    assert b"the watcher doesn't run: no" in client.get("/readyz").data
+    engine.close()

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test lint docs clean
+.PHONY: serve test soak bench lint docs clean
 
 # The server: the pinned packages, an ingest token in .env, gunicorn on the address in config.yaml.
 serve: $(VENV)/.serve .env
@@ -14,6 +14,15 @@ serve: $(VENV)/.serve .env
 test: $(VENV)/.test
 	$(if $(CI),@$(MAKE) --no-print-directory lint)
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+# The fault tests, longer: ten rounds of them, the last with 200,000 clients that come and go.
+soak: $(VENV)/.test
+	@for round in 1 2 3 4 5 6 7 8 9; do $(BIN)/python -m pytest -q tests/faults || exit 1; done
+	SOAK_CLIENTS=200000 $(BIN)/python -m pytest -q --timeout 900 tests/faults
+
+# This server beside its peers; bench/README.md says how to read it.
+bench: $(VENV)/.bench
+	@$(BIN)/python -m bench $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -36,6 +45,10 @@ $(VENV)/.serve: requirements.txt setup.cfg pyproject.toml
 
 $(VENV)/.test: $(VENV)/.serve tests/requirements.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.serve bench/requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	@touch $@
 
 .env:

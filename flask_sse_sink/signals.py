@@ -27,7 +27,9 @@ events_stored = _signals.signal("events-stored")
 #: :class:`~flask_sse_sink.client.Client`.
 client_connected = _signals.signal("client-connected")
 
-#: Sent when a stream has ended, however it ended; ``sink`` and ``client`` as above.
+#: Sent when a stream has ended, however it ended: ``client.reason`` says why, ``seconds`` and
+#: ``frames`` how much there was of it. A client that was not let in has the reason ``refused``,
+#: and no ``client_connected`` came before. ``sink`` and ``client`` as above.
 client_disconnected = _signals.signal("client-disconnected")
 
 

@@ -180,7 +180,6 @@ class Sink:
 
         def leave(client: Client) -> None:
             self.discard(client)
-            counts.ended(client.reason)
             signals.emit(signals.client_disconnected, app, sink=self.name, client=client)
 
         def wrote(taken: Taken) -> None:
@@ -191,11 +190,15 @@ class Sink:
 
         def finish() -> None:
             # The server calls this after the last byte, and before it closes the descriptor.
-            if begun and peer is not None:
+            nonlocal begun
+            was_open, begun = begun, False
+            if was_open and peer is not None:
                 watcher.discard(client, peer)
                 # Servers wait for the peer to close its side, some of them all others meanwhile.
                 peer.cut()
             give_back()
+            if was_open:
+                counts.ended(client.reason)
 
         response = Response(client.stream(join, leave, wrote), headers=HEADERS)
         response.call_on_close(finish)

@@ -76,7 +76,11 @@ class Crowd:
                 made.sendall(REQUEST)
                 made.setblocking(False)
                 self._selector.register(made, selectors.EVENT_READ, self.heard[-1])
-            self.read_until(lambda: all(b"data: connected\n" in h.raw for h in self.heard))
+            try:
+                self.read_until(lambda: all(b"data: connected\n" in h.raw for h in self.heard))
+            except AssertionError:
+                missing = [h for h in self.heard if b"data: connected\n" not in h.raw]
+                raise AssertionError([(h.raw[-300:], h.ended) for h in missing[:3]]) from None
         except BaseException:
             self.close()
             raise

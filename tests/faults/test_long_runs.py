@@ -31,6 +31,7 @@ def test_twenty_thousand_clients_leave_nothing_behind(tmp_path: Path, measured: 
         # Its pool keeps each thread that it ever needed at once: let it have them all.
         with Crowd(server.port, 200):
             pass
+        server.wait_for_metrics({CLIENTS: 0})
         visits(2000)
         before = state()
         began = time.monotonic()

@@ -5,147 +5,14 @@ from __future__ import annotations
 import queue
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import datetime
-from typing import NamedTuple
 
 from . import frame
-from .event import Event
+from .backlog import Backlog, Chunk, Taken
+from .lane import NOW, Lane
 from .pattern import Filter
+from .peer import SILENCE
 from .settings import SinkSettings
-
-# More than this isn't joined for one write: it would be copied once a client.
-_WRITE_BYTES = 256 * 1024
-
-
-class Chunk:
-    """Frames that go out together, made once and shared by all clients with the same filter."""
-
-    __slots__ = ("events", "frames", "ids", "data", "stored_at")
-
-    def __init__(self, events: list[Event]) -> None:
-        self.events = events
-        self.frames = [frame.message(event) for event in events]
-        self.ids = [event.id for event in events]
-        self.data = self.frames[0] if len(events) == 1 else b"".join(self.frames)
-        #: When the first of them was stored, in seconds since the epoch.
-        self.stored_at = datetime.fromisoformat(events[0].created_at).timestamp()
-
-    def after(self, id: int) -> Chunk | None:
-        """Return the part with ids above this one, None if nothing is."""
-        events = [event for event in self.events if event.id > id]
-        return Chunk(events) if events else None
-
-
-class Taken(NamedTuple):
-    """What a backlog gave up: bytes, the event frames in them, and how many were lost before.
-
-    ``stored_at`` is when the oldest of the events was stored, in seconds since the epoch.
-    """
-
-    data: bytes
-    frames: int
-    lost: int = 0
-    stored_at: float | None = None
-
-
-class Backlog(queue.Queue[Chunk]):
-    """The chunks that wait for one client; :meth:`get_frames` takes all of them at once.
-
-    It holds ``max_frames`` frames and ``max_bytes`` bytes at most, and always the newest frame:
-    beyond that the oldest go, and the next bytes taken begin with a ``missed`` notice that
-    counts them. (The hooks are those that :class:`queue.Queue` has for its subclasses; they run
-    under its one lock.)
-    """
-
-    def __init__(self, max_frames: int, max_bytes: int) -> None:
-        super().__init__()
-        self.max_frames = max_frames
-        self.max_bytes = max_bytes
-        self.closed = False
-
-    def _init(self, maxsize: int) -> None:
-        self._chunks: deque[Chunk] = deque()
-        self._skip = 0  # frames of the first chunk that are lost
-        self._frames = 0
-        self._bytes = 0
-        self._lost = 0
-        self._first_lost = 0
-        self._last_lost = 0
-
-    def _qsize(self) -> int:
-        return len(self._chunks) or self.closed
-
-    def _put(self, item: Chunk) -> None:
-        if self.closed:
-            return
-        self._chunks.append(item)
-        self._frames += len(item.ids)
-        self._bytes += len(item.data)
-        while self._frames > 1 and (
-            self._frames > self.max_frames or self._bytes > self.max_bytes
-        ):
-            self._lose_one()
-
-    def _lose_one(self) -> None:
-        chunk = self._chunks[0]
-        self._last_lost = chunk.ids[self._skip]
-        if not self._lost:
-            self._first_lost = self._last_lost
-        self._lost += 1
-        self._frames -= 1
-        self._bytes -= len(chunk.frames[self._skip])
-        self._skip += 1
-        if self._skip == len(chunk.ids):
-            self._chunks.popleft()
-            self._skip = 0
-
-    def _get(self) -> Chunk:
-        raise NotImplementedError("taken by get_frames, all at once")
-
-    def get_frames(self, timeout: float) -> Taken:
-        """Return what waits; wait for something if need be.
-
-        :raises queue.Empty: nothing came in ``timeout`` seconds.
-
-        Once the backlog is closed and empty it returns no bytes, at once.
-        """
-        with self.not_empty:
-            if not self._qsize():
-                self.not_empty.wait_for(self._qsize, timeout)
-                if not self._qsize():
-                    raise queue.Empty
-            parts: list[bytes] = []
-            lost, self._lost = self._lost, 0
-            if lost:
-                parts.append(frame.missed(lost, self._first_lost, self._last_lost))
-            stored_at = self._chunks[0].stored_at if self._chunks else None
-            size = frames = 0
-            while self._chunks and size < _WRITE_BYTES:
-                chunk = self._chunks.popleft()
-                kept = chunk.frames[self._skip :]
-                data = b"".join(kept) if self._skip else chunk.data
-                self._skip = 0
-                parts.append(data)
-                size += len(data)
-                frames += len(kept)
-            self._frames -= frames
-            self._bytes -= size
-            return Taken(b"".join(parts), frames, lost, stored_at)
-
-    @property
-    def frames(self) -> int:
-        """Return how many frames wait."""
-        return self._frames
-
-    def close(self, *, forget: bool = False) -> None:
-        """Take nothing more; what waits can still be taken, unless it is to be forgotten."""
-        with self.not_empty:
-            self.closed = True
-            if forget:
-                self._init(0)
-            self.not_empty.notify()
 
 
 class Client:
@@ -159,7 +26,12 @@ class Client:
     """
 
     def __init__(
-        self, sink: str, filter: Filter, address: str | None, settings: SinkSettings
+        self,
+        sink: str,
+        filter: Filter,
+        address: str | None,
+        settings: SinkSettings,
+        lane: Lane | None = None,
     ) -> None:
         self.sink = sink
         self.filter = filter
@@ -176,6 +48,7 @@ class Client:
         self._last_id = -1
         self._ended_after = 0.0
         self._backlog = Backlog(settings.queue_size, settings.queue_bytes)
+        self._lane = lane
 
     @property
     def seconds(self) -> float:
@@ -192,19 +65,36 @@ class Client:
         """Return how many frames wait to be written."""
         return self._backlog.frames
 
-    def send(self, chunk: Chunk) -> None:
-        """Let the chunk wait its turn. Never blocks; called in the order of ids.
+    def send(self, chunk: Chunk) -> int:
+        """Write the chunk, or let it wait its turn; return how many frames were written.
 
-        What the client had before is passed over, so that a delivery which was interrupted can
-        be made again.
+        Never blocks; called in the order of ids, by one thread at a time. What the client had
+        before is passed over, so that a delivery which was interrupted can be made again.
         """
         if chunk.ids[0] <= self._last_id:
             later = chunk.after(self._last_id)
             if later is None:
-                return
+                return 0
             chunk = later
         self._last_id = chunk.ids[-1]
-        self._backlog.put_nowait(chunk)
+        backlog = self._backlog
+        if backlog.idle:
+            try:
+                with backlog.mutex:
+                    # Looked at again, as its thread may have woken since.
+                    if backlog.idle:
+                        if not backlog.wrote(chunk, self._send(chunk.wire, NOW)):
+                            return 0
+                        count = len(chunk.ids)
+                        self.frames += count
+                        return count
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._lost_peer(error)
+                return 0
+        backlog.put_nowait(chunk)
+        return 0
 
     def end(self, reason: str) -> None:
         """End the stream once what waits is written. Any thread may call it, more than once."""
@@ -234,20 +124,26 @@ class Client:
         join(self)
         try:
             self.writing_since = time.monotonic()
-            yield frame.connected(retry_ms)
+            first = frame.connected(retry_ms)
+            yield first
             self.writing_since = 0.0
+            self._open_lane(len(first))
             while True:
                 try:
                     taken = self._backlog.get_frames(heartbeat_seconds)
                 except queue.Empty:
                     taken = Taken(frame.HEARTBEAT, 0)
-                if self.over:
-                    return
                 self.missed += taken.lost
                 self.writing_since = time.monotonic()
-                # Those who all end at once should not all come back at once.
-                yield taken.data or frame.closing(round(retry_ms * random.uniform(1, 2)))
-                if not taken.data:
+                if taken.rest is not None:
+                    self._finish(taken.rest)
+                if self.over:
+                    return
+                if taken.data:
+                    yield taken.data
+                elif taken.rest is None:
+                    # Those who all end at once should not all come back at once.
+                    yield frame.closing(round(retry_ms * random.uniform(1, 2)))
                     return
                 self.writing_since = 0.0
                 if taken.frames:
@@ -262,3 +158,24 @@ class Client:
             self.reason = self.reason or "closed"
             self._ended_after = time.monotonic() - self.connected_at
             leave(self)
+
+    def _open_lane(self, size: int) -> None:
+        """Let others write from now on, if the ``size`` bytes so far went the way they should."""
+        lane = self._lane
+        if lane is not None and lane.opens(size):
+            self._send = lane.send
+            self._backlog.direct = True
+
+    def _finish(self, rest: memoryview) -> None:
+        lane = self._lane
+        assert lane is not None, "a rest without a lane"
+        try:
+            if not self.over:
+                lane.finish(rest)
+                return
+        except OSError as error:
+            self._lost_peer(error)
+        lane.cut()
+
+    def _lost_peer(self, error: OSError) -> None:
+        self.drop("stalled" if error.errno in SILENCE else "closed")

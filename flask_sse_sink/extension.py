@@ -19,6 +19,7 @@ from werkzeug.routing import RequestRedirect
 from . import access, config, host, metrics, signals
 from .event import Event, NewEvent, new_event
 from .exceptions import ConfigError, LogUnavailable, TooManyClients
+from .lane import Lane
 from .log import Appended, EventLog, open_log
 from .relay import Relay
 from .retention import Retention
@@ -111,6 +112,10 @@ class Engine:
         """Return what watches the streams' peers; :meth:`started` comes first."""
         assert self._watcher is not None, "not started"
         return self._watcher
+
+    def lane(self, environ: Mapping[str, Any]) -> Lane | None:
+        """Return the direct lane to the client of a request, None where it can't be safe."""
+        return Lane.of(environ) if self.settings.server.direct_send else None
 
     def failure(self) -> str:
         """Return why events can't be stored and streamed now, empty if they can.

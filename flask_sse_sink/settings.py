@@ -161,6 +161,10 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, le=10, description="proxies in front whose `X-Forwarded-*` is believed"),
     ] = 0
+    direct_send: Annotated[
+        bool,
+        Meta(description="whether events are written without waking the stream's thread"),
+    ] = True
 
 
 class DatabaseSettings(Struct, frozen=True, kw_only=True):

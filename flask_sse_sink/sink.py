@@ -13,9 +13,11 @@ from flask import Blueprint, Flask, Response, current_app, request
 from flask_cors import CORS
 
 from . import frame, metrics, signals
-from .client import Chunk, Client, Taken
+from .backlog import Chunk, Taken
+from .client import Client
 from .event import Event
 from .exceptions import LogUnavailable, TooManyClients
+from .lane import Lane
 from .pattern import Filter, parse_query
 from .peer import Peer
 from .problem import problem
@@ -39,6 +41,9 @@ class Host(Protocol):
     @property
     def watcher(self) -> Watcher:
         """Return what watches the peers, once :meth:`started`."""
+
+    def lane(self, environ: Mapping[str, Any]) -> Lane | None:
+        """Return the direct lane to the client of a request, if it may have one."""
 
     def started(self) -> Relay:
         """Return the relay, started.
@@ -103,9 +108,15 @@ class Sink:
             if not filter.everything:
                 matched = [event for event in wanted if filter.matches(event.event_type)]
             if matched:
-                chunk = Chunk(matched)
-                for client in clients:
-                    client.send(chunk)
+                self._deliver(Chunk(matched), clients)
+
+    def _deliver(self, chunk: Chunk, clients: tuple[Client, ...]) -> None:
+        written = 0
+        for client in clients:
+            written += client.send(chunk)
+        if written:
+            counts = metrics.get().sink(self.name)
+            counts.delivered(written, time.time() - chunk.stored_at)
 
     def add(self, client: Client) -> None:
         """Let the client have the events from now on. Called under the relay's lock."""
@@ -146,7 +157,8 @@ class Sink:
         if request.method == "HEAD":
             # An iterator, for which nobody works out a Content-Length.
             return Response(iter(()), headers=HEADERS)
-        client = Client(self.name, filter, request.remote_addr, self.settings)
+        lane = host.lane(request.environ)
+        client = Client(self.name, filter, request.remote_addr, self.settings, lane)
         try:
             give_back = host.admit(self, client.address, request.environ)
         except TooManyClients as error:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from flask_sse_sink import frame
-from flask_sse_sink.client import Backlog, Chunk, Client
+from flask_sse_sink.backlog import Backlog, Chunk
+from flask_sse_sink.client import Client
 from flask_sse_sink.event import Event, Source
 from flask_sse_sink.pattern import EVERYTHING
 from flask_sse_sink.settings import Pause, SinkSettings
@@ -208,7 +209,7 @@ def test_what_is_read_is_all_messages_but_those_that_the_notices_count(
             sent += step
             continue
         try:
-            data, count, _, _ = backlog.get_frames(0)
+            data, count, *_ = backlog.get_frames(0)
         except queue.Empty:
             continue
         notice = re.match(rb"event: info\ndata: missed (.*)\n\n", data)

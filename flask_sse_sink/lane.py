@@ -1,0 +1,81 @@
+"""The direct lane: a stream's socket, where others than its own thread may write to it.
+
+Waking a thread costs some ten times what the write itself does. So whoever has an event writes
+it, where it is certain that nobody stands between the stream and its socket.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from . import host
+
+#: The flag with which a send takes what the kernel has room for, and never waits.
+NOW: int = getattr(socket, "MSG_DONTWAIT", 0)
+
+
+class Lane:
+    """The socket of a response that gunicorn's gthread worker sends in HTTP/1.1's chunked coding.
+
+    ``send`` is the socket's own; what is given to it must be whole chunks.
+    """
+
+    def __init__(self, connection: socket.socket, response: Any) -> None:
+        self.send: Callable[[bytes, int], int] = connection.send
+        self._socket = connection
+        self._response = response
+
+    @classmethod
+    def of(cls, environ: Mapping[str, Any]) -> Self | None:
+        """Return the request's lane, None where only the server itself can write to the client.
+
+        That is so with TLS, HTTP/2, HTTP/1.0, and any server that isn't known.
+        """
+        connection = environ.get("gunicorn.socket")
+        # The type itself: a TLS socket and gevent's are others.
+        if not NOW or type(connection) is not socket.socket:
+            return None
+        # HTTP_VERSION would be a header that anybody can send.
+        if environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
+            return None
+        if type(host.gunicorn_worker()).__name__ != "ThreadWorker":
+            return None
+        response = _response(environ)
+        return None if response is None else cls(connection, response)
+
+    def opens(self, size: int) -> bool:
+        """Return whether the ``size`` bytes that were yielded until now went out as they were.
+
+        Or did something on the way hold them back, compress or frame them in another way?
+        """
+        response, self._response = self._response, None
+        encoded = any(name.lower() == "content-encoding" for name, _ in response.headers)
+        return bool(response.chunked and response.sent == size and not encoded)
+
+    def finish(self, rest: memoryview) -> None:
+        """Write the rest of a chunk; wait as long as it takes.
+
+        :raises OSError: the peer is gone.
+        """
+        self._socket.sendall(rest)
+
+    def cut(self) -> None:
+        """See that nothing comes after half a chunk, where the peer would take it for the rest."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
+def _response(environ: Mapping[str, Any]) -> Any:
+    """Return gunicorn's own response to the request, which counts the bytes of its body."""
+    module = sys.modules.get("gunicorn.http.wsgi")
+    # gunicorn hands it to nobody, but this function of its has hold of it.
+    hints = environ.get("wsgi.early_hints")
+    for cell in getattr(hints, "__closure__", None) or ():
+        if module is not None and isinstance(cell.cell_contents, module.Response):
+            return cell.cell_contents
+    return None

@@ -56,7 +56,10 @@ class SinkMetrics:
         self._refused.inc()
 
     def delivered(self, frames: int, seconds: float | None) -> None:
-        """Count frames that were written, and how long ago the oldest of them was stored."""
+        """Count frames that were written, and how long ago the oldest of them was stored.
+
+        They count as one observation, to however many clients they went at once.
+        """
         self._deliveries.inc(frames)
         if seconds is not None:
             self._seconds.observe(max(0.0, seconds))
@@ -95,7 +98,8 @@ class Metrics:
         self.most = gauge("queue_frames_most", "Frames in the fullest queue", "livemax")
         self.seconds = Histogram(
             "sse_sink_delivery_seconds",
-            "From an event's being stored to its having been written",
+            "From an event's being stored to its having been written, "
+            "to one client or to the last of those with the same filter",
             ["sink"],
             buckets=_BUCKETS,
         )

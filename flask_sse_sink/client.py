@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from . import frame
-from .backlog import Backlog, Chunk, Taken
-from .lane import NOW, Lane
+from .chunk import Taken
+from .lane import Lane
+from .outbox import Outbox
 from .pattern import Filter
 from .peer import SILENCE
 from .settings import SinkSettings
@@ -18,8 +19,8 @@ from .settings import SinkSettings
 class Client:
     """One stream. ``sink`` is the sink's name, ``filter`` what the client asked for.
 
-    ``address`` is the peer's, ``connected_at`` seconds on the monotonic clock, ``frames`` how many
-    events were written to it, ``missed`` how many it lost for being slow. ``reason`` says why it
+    ``address`` is the peer's, ``connected_at`` seconds on the monotonic clock, ``missed`` how many
+    events it lost for being slow. ``reason`` says why it
     ended and is empty while it is open: ``closed`` (the peer hung up), ``stalled`` (it took
     nothing for ``write_timeout``), ``drained`` (the server is stopping), ``refused`` (it was never
     let in), ``failed`` (an error), or the word that :meth:`end` was given.
@@ -37,7 +38,6 @@ class Client:
         self.filter = filter
         self.address = address
         self.connected_at = time.monotonic()
-        self.frames = 0
         self.missed = 0
         self.reason = ""
         #: When the write in progress began, on the monotonic clock; 0 between writes.
@@ -45,9 +45,9 @@ class Client:
         #: Whether the stream ends without another word.
         self.over = False
         self._settings = settings
-        self._last_id = -1
         self._ended_after = 0.0
-        self._backlog = Backlog(settings.queue_size, settings.queue_bytes)
+        #: Where its events go.
+        self.outbox = Outbox(settings.queue_size, settings.queue_bytes)
         self._lane = lane
 
     @property
@@ -63,49 +63,23 @@ class Client:
     @property
     def waiting(self) -> int:
         """Return how many frames wait to be written."""
-        return self._backlog.frames
+        return self.outbox.waiting
 
-    def send(self, chunk: Chunk) -> int:
-        """Write the chunk, or let it wait its turn; return how many frames were written.
-
-        Never blocks; called in the order of ids, by one thread at a time. What the client had
-        before is passed over, so that a delivery which was interrupted can be made again.
-        """
-        if chunk.ids[0] <= self._last_id:
-            later = chunk.after(self._last_id)
-            if later is None:
-                return 0
-            chunk = later
-        self._last_id = chunk.ids[-1]
-        backlog = self._backlog
-        if backlog.idle:
-            try:
-                with backlog.mutex:
-                    # Looked at again, as its thread may have woken since.
-                    if backlog.idle:
-                        if not backlog.wrote(chunk, self._send(chunk.wire, NOW)):
-                            return 0
-                        count = len(chunk.ids)
-                        self.frames += count
-                        return count
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                self._lost_peer(error)
-                return 0
-        backlog.put_nowait(chunk)
-        return 0
+    @property
+    def frames(self) -> int:
+        """Return how many events were written to it."""
+        return self.outbox.written
 
     def end(self, reason: str) -> None:
         """End the stream once what waits is written. Any thread may call it, more than once."""
         self.reason = self.reason or reason
-        self._backlog.close()
+        self.outbox.close()
 
     def drop(self, reason: str) -> None:
         """End the stream without another word, as its peer is gone. Any thread may call it."""
         self.reason = self.reason or reason
         self.over = True
-        self._backlog.close(forget=True)
+        self.outbox.close(forget=True)
 
     def stream(
         self,
@@ -130,13 +104,15 @@ class Client:
             self._open_lane(len(first))
             while True:
                 try:
-                    taken = self._backlog.get_frames(heartbeat_seconds)
+                    taken = self.outbox.get_frames(heartbeat_seconds)
                 except queue.Empty:
                     taken = Taken(frame.HEARTBEAT, 0)
                 self.missed += taken.lost
                 self.writing_since = time.monotonic()
                 if taken.rest is not None:
                     self._finish(taken.rest)
+                elif self.outbox.error is not None:
+                    self._lost_peer(self.outbox.error)
                 if self.over:
                     return
                 if taken.data:
@@ -147,7 +123,7 @@ class Client:
                     return
                 self.writing_since = 0.0
                 if taken.frames:
-                    self.frames += taken.frames
+                    self.outbox.written += taken.frames
                     wrote(taken)
         except GeneratorExit:
             raise
@@ -161,21 +137,20 @@ class Client:
 
     def _open_lane(self, size: int) -> None:
         """Let others write from now on, if the ``size`` bytes so far went the way they should."""
-        lane = self._lane
-        if lane is not None and lane.opens(size):
-            self._send = lane.send
-            self._backlog.direct = True
+        if self._lane is not None and self._lane.opens(size):
+            self.outbox.open_lane(self._lane.send)
 
     def _finish(self, rest: memoryview) -> None:
-        lane = self._lane
-        assert lane is not None, "a rest without a lane"
+        assert self._lane is not None, "a rest without a lane"
         try:
             if not self.over:
-                lane.finish(rest)
+                self._lane.finish(rest)
                 return
         except OSError as error:
             self._lost_peer(error)
-        lane.cut()
+        self._lane.cut()
 
     def _lost_peer(self, error: OSError) -> None:
+        assert self._lane is not None, "a send without a lane"
         self.drop("stalled" if error.errno in SILENCE else "closed")
+        self._lane.cut()

@@ -13,11 +13,12 @@ from flask import Blueprint, Flask, Response, current_app, request
 from flask_cors import CORS
 
 from . import frame, metrics, signals
-from .backlog import Chunk, Taken
+from .chunk import Chunk, Taken
 from .client import Client
 from .event import Event
 from .exceptions import LogUnavailable, TooManyClients
 from .lane import Lane
+from .outbox import Outbox
 from .pattern import Filter, parse_query
 from .peer import Peer
 from .problem import problem
@@ -61,11 +62,11 @@ class Host(Protocol):
 
 
 class _Group:
-    """The clients with one filter; ``clients`` is replaced, never changed in place."""
+    """The clients with one filter; ``outboxes`` is replaced, never changed in place."""
 
     def __init__(self) -> None:
         self.members: dict[Client, None] = {}
-        self.clients: tuple[Client, ...] | None = ()
+        self.outboxes: tuple[Outbox, ...] | None = ()
 
 
 class Sink:
@@ -100,20 +101,20 @@ class Sink:
         with self._lock:
             targets = []
             for filter, group in self._groups.items():
-                if group.clients is None:
-                    group.clients = tuple(group.members)
-                targets.append((filter, group.clients))
-        for filter, clients in targets:
+                if group.outboxes is None:
+                    group.outboxes = tuple([client.outbox for client in group.members])
+                targets.append((filter, group.outboxes))
+        for filter, outboxes in targets:
             matched = wanted
             if not filter.everything:
                 matched = [event for event in wanted if filter.matches(event.event_type)]
             if matched:
-                self._deliver(Chunk(matched), clients)
+                self._deliver(Chunk(matched), outboxes)
 
-    def _deliver(self, chunk: Chunk, clients: tuple[Client, ...]) -> None:
+    def _deliver(self, chunk: Chunk, outboxes: tuple[Outbox, ...]) -> None:
         written = 0
-        for client in clients:
-            written += client.send(chunk)
+        for outbox in outboxes:
+            written += outbox.send(chunk)
         if written:
             counts = metrics.get().sink(self.name)
             counts.delivered(written, time.time() - chunk.stored_at)
@@ -123,7 +124,7 @@ class Sink:
         with self._lock:
             group = self._groups.setdefault(client.filter, _Group())
             group.members[client] = None
-            group.clients = None
+            group.outboxes = None
 
     def discard(self, client: Client) -> None:
         """Let the client have no more events."""
@@ -131,7 +132,7 @@ class Sink:
             group = self._groups.get(client.filter)
             if group is not None:
                 group.members.pop(client, None)
-                group.clients = None
+                group.outboxes = None
                 if not group.members:
                     del self._groups[client.filter]
 

@@ -1,4 +1,4 @@
-"""The backlog of one client, and the stream made of it."""
+"""The outbox of one client, and the stream made of it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from flask_sse_sink import frame
-from flask_sse_sink.backlog import Backlog, Chunk
+from flask_sse_sink.chunk import Chunk
 from flask_sse_sink.client import Client
 from flask_sse_sink.event import Event, Source
+from flask_sse_sink.outbox import Outbox
 from flask_sse_sink.pattern import EVERYTHING
 from flask_sse_sink.settings import Pause, SinkSettings
 
@@ -60,95 +61,95 @@ def test_a_chunk_of_one_event_shares_that_events_frame() -> None:
 
 
 def test_everything_that_waits_is_taken_as_one() -> None:
-    backlog = Backlog(10, MANY)
-    backlog.put_nowait(chunk(1))
-    backlog.put_nowait(chunk(2, 3))
-    assert backlog.get_frames(0)[:2] == (messages(1, 2, 3), 3)
+    outbox = Outbox(10, MANY)
+    outbox.put_nowait(chunk(1))
+    outbox.put_nowait(chunk(2, 3))
+    assert outbox.get_frames(0)[:2] == (messages(1, 2, 3), 3)
 
 
-def test_an_empty_backlog_says_so_after_the_timeout() -> None:
+def test_an_empty_outbox_says_so_after_the_timeout() -> None:
     began = time.monotonic()
     with pytest.raises(queue.Empty):
-        Backlog(10, MANY).get_frames(0.02)
+        Outbox(10, MANY).get_frames(0.02)
     assert time.monotonic() - began >= 0.02
 
 
 def test_overflow_by_count_loses_the_oldest_frames() -> None:
-    backlog = Backlog(2, MANY)
+    outbox = Outbox(2, MANY)
     for id in (1, 2, 3, 4):
-        backlog.put_nowait(chunk(id))
-    assert backlog.get_frames(0)[:2] == (frame.missed(2, 1, 2) + messages(3, 4), 2)
+        outbox.put_nowait(chunk(id))
+    assert outbox.get_frames(0)[:2] == (frame.missed(2, 1, 2) + messages(3, 4), 2)
 
 
 def test_overflow_by_bytes_loses_the_oldest_frames() -> None:
-    backlog = Backlog(10, len(messages(1, 2)))
+    outbox = Outbox(10, len(messages(1, 2)))
     for id in (1, 2, 3):
-        backlog.put_nowait(chunk(id))
-    assert backlog.get_frames(0)[:2] == (frame.missed(1, 1, 1) + messages(2, 3), 2)
+        outbox.put_nowait(chunk(id))
+    assert outbox.get_frames(0)[:2] == (frame.missed(1, 1, 1) + messages(2, 3), 2)
 
 
 def test_overflow_splits_a_chunk() -> None:
-    backlog = Backlog(2, MANY)
-    backlog.put_nowait(chunk(1, 2, 3))
-    backlog.put_nowait(chunk(4))
-    assert backlog.get_frames(0)[:2] == (frame.missed(2, 1, 2) + messages(3, 4), 2)
+    outbox = Outbox(2, MANY)
+    outbox.put_nowait(chunk(1, 2, 3))
+    outbox.put_nowait(chunk(4))
+    assert outbox.get_frames(0)[:2] == (frame.missed(2, 1, 2) + messages(3, 4), 2)
 
 
 def test_the_newest_frame_stays_however_large_it_is() -> None:
-    backlog = Backlog(1, 1)
-    backlog.put_nowait(chunk(1))
-    backlog.put_nowait(chunk(2))
-    assert backlog.get_frames(0)[:2] == (frame.missed(1, 1, 1) + messages(2), 1)
+    outbox = Outbox(1, 1)
+    outbox.put_nowait(chunk(1))
+    outbox.put_nowait(chunk(2))
+    assert outbox.get_frames(0)[:2] == (frame.missed(1, 1, 1) + messages(2), 1)
 
 
 def test_the_missed_notice_names_its_numbers_once_and_comes_first() -> None:
-    backlog = Backlog(1, MANY)
+    outbox = Outbox(1, MANY)
     for id in (3, 7, 9):
-        backlog.put_nowait(chunk(id))
+        outbox.put_nowait(chunk(id))
     notice = b'event: info\ndata: missed {"count":2,"first_id":3,"last_id":7}\n\n'
-    assert backlog.get_frames(0)[:2] == (notice + messages(9), 1)
-    backlog.put_nowait(chunk(10))
-    assert backlog.get_frames(0)[:2] == (messages(10), 1)
+    assert outbox.get_frames(0)[:2] == (notice + messages(9), 1)
+    outbox.put_nowait(chunk(10))
+    assert outbox.get_frames(0)[:2] == (messages(10), 1)
 
 
 def test_losses_are_counted_anew_after_a_notice() -> None:
-    backlog = Backlog(1, MANY)
+    outbox = Outbox(1, MANY)
     for id in (1, 2):
-        backlog.put_nowait(chunk(id))
-    backlog.get_frames(0)
+        outbox.put_nowait(chunk(id))
+    outbox.get_frames(0)
     for id in (3, 4):
-        backlog.put_nowait(chunk(id))
-    assert backlog.get_frames(0)[:2] == (frame.missed(1, 3, 3) + messages(4), 1)
+        outbox.put_nowait(chunk(id))
+    assert outbox.get_frames(0)[:2] == (frame.missed(1, 3, 3) + messages(4), 1)
 
 
 def test_large_chunks_are_not_all_joined_for_one_write() -> None:
-    backlog = Backlog(10, MANY)
+    outbox = Outbox(10, MANY)
     for id in (1, 2, 3):
-        backlog.put_nowait(Chunk([event(id, 200_000)]))
-    taken = [ids_in(backlog.get_frames(0)[0]) for _ in range(2)]
+        outbox.put_nowait(Chunk([event(id, 200_000)]))
+    taken = [ids_in(outbox.get_frames(0)[0]) for _ in range(2)]
     assert taken == [[1, 2], [3]]
 
 
-def test_a_closed_backlog_gives_what_waits_and_then_nothing_at_once() -> None:
-    backlog = Backlog(10, MANY)
-    backlog.put_nowait(chunk(1))
-    backlog.close()
-    backlog.put_nowait(chunk(2))
-    assert backlog.get_frames(60)[:2] == (messages(1), 1)
-    assert backlog.get_frames(60)[:2] == (b"", 0)
-    assert backlog.get_frames(60)[:2] == (b"", 0)
+def test_a_closed_outbox_gives_what_waits_and_then_nothing_at_once() -> None:
+    outbox = Outbox(10, MANY)
+    outbox.put_nowait(chunk(1))
+    outbox.close()
+    outbox.put_nowait(chunk(2))
+    assert outbox.get_frames(60)[:2] == (messages(1), 1)
+    assert outbox.get_frames(60)[:2] == (b"", 0)
+    assert outbox.get_frames(60)[:2] == (b"", 0)
 
 
-def test_a_single_chunk_can_not_be_taken_from_a_backlog() -> None:
-    backlog = Backlog(10, MANY)
-    backlog.put_nowait(chunk(1))
+def test_a_single_chunk_can_not_be_taken_from_a_outbox() -> None:
+    outbox = Outbox(10, MANY)
+    outbox.put_nowait(chunk(1))
     with pytest.raises(NotImplementedError):
-        backlog.get_nowait()
+        outbox.get_nowait()
 
 
 def test_a_stream_begins_with_the_greeting_and_ends_with_the_closing_frame() -> None:
     found, calls = client(), list[str]()
-    found.send(chunk(1))
+    found.outbox.send(chunk(1))
     found.end("drained")
     found.end("again")
     parts = list(found.stream(lambda c: calls.append("join"), lambda c: calls.append("leave")))
@@ -183,7 +184,7 @@ def test_a_heartbeat_comes_after_the_timeout_since_the_last_write() -> None:
     stream = found.stream(nothing, nothing)
     next(stream)
     for id in (1, 2):
-        found.send(chunk(id))
+        found.outbox.send(chunk(id))
         assert next(stream) == messages(id)
         written = time.monotonic()
         assert next(stream) == b"event: heartbeat\ndata: ping\n\n"
@@ -200,16 +201,16 @@ def test_a_heartbeat_comes_after_the_timeout_since_the_last_write() -> None:
 def test_what_is_read_is_all_messages_but_those_that_the_notices_count(
     steps: list[int | None], max_frames: int, max_bytes: int
 ) -> None:
-    backlog = Backlog(max_frames, max_bytes)
+    outbox = Outbox(max_frames, max_bytes)
     sent = 0
     expected = 1
     for step in [*steps, None]:
         if step is not None:
-            backlog.put_nowait(chunk(*range(sent + 1, sent + step + 1)))
+            outbox.put_nowait(chunk(*range(sent + 1, sent + step + 1)))
             sent += step
             continue
         try:
-            data, count, *_ = backlog.get_frames(0)
+            data, count, *_ = outbox.get_frames(0)
         except queue.Empty:
             continue
         notice = re.match(rb"event: info\ndata: missed (.*)\n\n", data)

@@ -1,0 +1,213 @@
+"""What is on its way to one client: sent at once, or kept, in bounds, for its thread to write."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from collections.abc import Callable
+
+from . import frame
+from .chunk import Chunk, Taken
+from .lane import NOW
+
+# More than this isn't joined for one write: it would be copied once a client.
+_WRITE_BYTES = 256 * 1024
+# A send in progress never waits; this is how soon it is looked at again.
+_MOMENT_SECONDS = 0.001
+
+
+class Outbox(queue.Queue[Chunk]):
+    """One client's outbox. :meth:`send` puts a chunk in, :meth:`get_frames` takes all there is.
+
+    It holds ``max_frames`` frames and ``max_bytes`` bytes at most, and always the newest frame:
+    beyond that the oldest go, and the next bytes taken begin with a ``missed`` notice that
+    counts them. (The hooks are those that :class:`queue.Queue` has for its subclasses; they run
+    under its one lock, ``mutex``.)
+
+    Once :meth:`open_lane` was called, a chunk doesn't come in here as long as nothing waits and
+    the client's thread is idle, which is to say waits in :meth:`get_frames`: the sender writes
+    the chunk to the socket itself. Neither takes a lock for it. The sender says that it sends
+    and then looks whether the thread is idle; the thread says that it isn't any more and then
+    looks whether somebody sends. So one of the two always sees the other, as every step of a
+    thread is seen by all others in order (by the interpreter's lock), and the thread waits for
+    the sender, who never waits. What such a send leaves over is the first that the thread takes.
+
+    ``written`` is how many frames were written, and ``error`` what a send failed with.
+    """
+
+    # Those that a send touches stand together, in the object itself: with a thousand clients
+    # most of its time goes into fetching them from memory.
+    __slots__ = ("_last_id", "_sending", "_idle", "_write", "_quiet_since", "written")
+
+    def __init__(self, max_frames: int, max_bytes: int) -> None:
+        super().__init__()
+        self.max_frames = max_frames
+        self.max_bytes = max_bytes
+        self.closed = False
+        self.error: OSError | None = None
+        self.written = 0
+        self._last_id = -1
+        self._sending = False
+        self._idle = False
+        self._write: Callable[[bytes, int], int] | None = None
+        self._quiet_since = 0.0
+
+    def _init(self, maxsize: int) -> None:
+        self._chunks: deque[Chunk] = deque()
+        self._rest: tuple[Chunk, int] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._chunks.clear()
+        self._skip = 0  # frames of the first chunk that are lost
+        self._frames = 0
+        self._bytes = 0
+        self._lost = 0
+        self._first_lost = 0
+        self._last_lost = 0
+
+    def _qsize(self) -> int:
+        return len(self._chunks) or self._rest is not None or self.closed
+
+    def _put(self, item: Chunk) -> None:
+        if self.closed:
+            return
+        self._idle = False
+        self._chunks.append(item)
+        self._frames += item.count
+        self._bytes += len(item.data)
+        while self._frames > 1 and (
+            self._frames > self.max_frames or self._bytes > self.max_bytes
+        ):
+            self._lose_one()
+
+    def _lose_one(self) -> None:
+        chunk = self._chunks[0]
+        self._last_lost = chunk.ids[self._skip]
+        if not self._lost:
+            self._first_lost = self._last_lost
+        self._lost += 1
+        self._frames -= 1
+        self._bytes -= len(chunk.frames[self._skip])
+        self._skip += 1
+        if self._skip == chunk.count:
+            self._chunks.popleft()
+            self._skip = 0
+
+    def _get(self) -> Chunk:
+        raise NotImplementedError("taken by get_frames, all at once")
+
+    def open_lane(self, write: Callable[[bytes, int], int]) -> None:
+        """Let chunks be sent with ``write``, which is a socket's ``send``, from now on."""
+        self._write = write
+
+    def send(self, chunk: Chunk) -> int:
+        """Send the chunk or keep it; return how many frames were written.
+
+        Never waits; called in the order of ids, by one thread at a time. What came before is
+        passed over, so that a delivery which was interrupted can be made again.
+        """
+        if chunk.first_id <= self._last_id:
+            later = chunk.after(self._last_id)
+            if later is None:
+                return 0
+            chunk = later
+        self._last_id = chunk.last_id
+        self._sending = True
+        if self._idle:
+            wire = chunk.wire or chunk.code()
+            try:
+                sent = self._write(wire, NOW)  # type: ignore[misc] # never idle without
+                if sent == len(wire):
+                    self._quiet_since = chunk.made_at
+                    self.written += chunk.count
+                    self._sending = False
+                    return chunk.count
+                self._keep_rest(chunk, sent)
+                return 0
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._fail(error)
+                return 0
+            except BaseException:
+                self._fail(InterruptedError("nobody knows how much was sent"))
+                raise
+        self._sending = False
+        self.put_nowait(chunk)
+        return 0
+
+    def _keep_rest(self, chunk: Chunk, sent: int) -> None:
+        with self.not_empty:
+            self._rest = chunk, sent
+            self._quiet_since = chunk.made_at
+            self._idle = False
+            self._sending = False
+            self.not_empty.notify()
+
+    def _fail(self, error: OSError) -> None:
+        self.error = error
+        self._sending = False
+        self.close(forget=True)
+
+    def get_frames(self, timeout: float) -> Taken:
+        """Return what there is; wait for something if need be.
+
+        :raises queue.Empty: nothing came, and nothing was sent, for ``timeout`` seconds.
+
+        Once the outbox is closed and empty it returns no bytes, at once.
+        """
+        with self.not_empty:
+            if not self._qsize():
+                self._wait(timeout)
+            parts: list[bytes] = []
+            lost, self._lost = self._lost, 0
+            if lost:
+                parts.append(frame.missed(lost, self._first_lost, self._last_lost))
+            stored_at = self._chunks[0].stored_at if self._chunks else None
+            size = frames = 0
+            while self._chunks and size < _WRITE_BYTES:
+                chunk = self._chunks.popleft()
+                kept = chunk.frames[self._skip :]
+                data = b"".join(kept) if self._skip else chunk.data
+                self._skip = 0
+                parts.append(data)
+                size += len(data)
+                frames += len(kept)
+            self._frames -= frames
+            self._bytes -= size
+            if self._rest is None:
+                return Taken(b"".join(parts), frames, lost, stored_at)
+            (chunk, sent), self._rest = self._rest, None
+            rest = memoryview(chunk.wire)[sent:]
+            return Taken(b"".join(parts), frames + chunk.count, lost, chunk.stored_at, rest)
+
+    def _wait(self, timeout: float) -> None:
+        self._quiet_since = time.monotonic()
+        while not self._qsize():
+            left = self._quiet_since + timeout - time.monotonic()
+            if left <= 0:
+                raise queue.Empty
+            self._idle = self._write is not None
+            self.not_empty.wait(left)
+            self._idle = False
+            while self._sending:
+                self.not_empty.wait(_MOMENT_SECONDS)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many frames wait."""
+        return self._frames
+
+    def close(self, *, forget: bool = False) -> None:
+        """Take nothing more; what waits can still be taken, unless it is to be forgotten.
+
+        The rest of a chunk never is: the wire has the beginning of it.
+        """
+        with self.not_empty:
+            self.closed = True
+            self._idle = False
+            if forget:
+                self._forget()
+            self.not_empty.notify()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 
 from .event import Event
@@ -20,6 +21,10 @@ TAIL_SECONDS = 1.0
 # Pages that a caller of pump() delivers before it leaves the rest to the tail thread: under a
 # flood its own caller, a producer who waits for an answer, would never get away otherwise.
 ROUNDS = 8
+# A delivery that took long is followed by a pause as long, up to this: events that come in
+# meanwhile go out together, which costs each client hardly more than one of them.
+PAUSE_SECONDS = 0.005
+_LEAST_PAUSE_SECONDS = 0.0002
 _MAX_BACKOFF_SECONDS = 5.0
 
 
@@ -43,6 +48,7 @@ class Relay:
         self._look = look
         self._cursor = -1
         self._wanted = False
+        self._not_before = 0.0
         self._pumping = threading.Lock()
         self._turnstile = threading.Lock()
         self._lock = threading.Lock()
@@ -95,6 +101,7 @@ class Relay:
                     self._log.interrupt()
                     return
                 rounds -= 1
+                self._pause()
                 self._wanted = False
                 self._enter()
                 try:
@@ -131,6 +138,11 @@ class Relay:
         finally:
             self._lock.release()
 
+    def _pause(self) -> None:
+        seconds = self._not_before - time.monotonic()
+        if seconds > _LEAST_PAUSE_SECONDS:
+            time.sleep(seconds)
+
     def _enter(self) -> None:
         with self._turnstile:
             self._lock.acquire()
@@ -143,8 +155,11 @@ class Relay:
         """
         events = self._log.read(self._cursor, PAGE)
         if events:
+            began = time.monotonic()
             self._emit(events)
             self._cursor = events[-1].id
+            ended = time.monotonic()
+            self._not_before = ended + min(ended - began, PAUSE_SECONDS)
         return len(events) == PAGE
 
     def _follow(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -64,6 +65,7 @@ def configure() -> dict[str, Any]:
         "graceful_timeout": 5,
         "logger_class": Logger,
         "when_ready": when_ready,
+        "pre_fork": lambda arbiter, worker: gc.freeze(),
         "post_worker_init": post_worker_init,
         "child_exit": lambda arbiter, worker: metrics.fold(worker.pid),
         "on_exit": lambda arbiter: metrics.discard(),
@@ -101,6 +103,9 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def post_worker_init(worker: Any) -> None:
     """Start the relay as the worker starts, and see that its streams end when it is told to."""
+    # What is there by now stays: collections needn't go through it again and again, nor so copy
+    # what is still shared with the master.
+    gc.freeze()
     engine: Engine | None = getattr(worker.wsgi, "extensions", {}).get(KEY)
     if engine is None:
         return

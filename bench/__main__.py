@@ -82,9 +82,9 @@ def suits(system: System, scenario: Scenario, options: argparse.Namespace) -> bo
 
 def groups(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:
     """Return the scenarios by the server that they share: ingest shares that of one client."""
-    found: dict[tuple[int, int], list[Scenario]] = {}
+    found: dict[tuple[int, int, int], list[Scenario]] = {}
     for each in scenarios:
-        found.setdefault((max(each.clients, 1), each.filters), []).append(each)
+        found.setdefault((max(each.clients, 1), each.filters, each.others), []).append(each)
     return list(found.values())
 
 

@@ -21,6 +21,7 @@ from .wire import WARM_UP
 _STALL_SECONDS = 1.0
 _DRAIN_SECONDS = 8.0
 _WARM_UP_SECONDS = 60.0
+_FIRST = 16
 
 
 @dataclass(kw_only=True)
@@ -82,7 +83,7 @@ class Measurement:
         :raises OSError: it doesn't take connections.
         """
         wanted = min(max(each.clients for each in self._scenarios), self._setting.clients)
-        filters = self._scenarios[0].filters
+        filters, others = self._scenarios[0].filters, self._scenarios[0].others
         folder = self._setting.folder
         with contextlib.ExitStack() as stack:
             server = self._system.start(self._setting)
@@ -96,7 +97,13 @@ class Measurement:
                     yield self._ingest(server, board, each)
             if not wanted:
                 return
-            paths = [self._path(server, index, filters) for index in range(wanted)]
+            paths = [self._path(server, index, filters) for index in range(wanted - others)]
+            paths += [self._path(server, index + 1, 10**9) for index in range(others)]
+            # What the first clients cost once, such as code that is loaded, no client costs again.
+            with contextlib.closing(Clients(server.port, board)) as first:
+                first.connect(paths[:_FIRST], greeted=self._system.greets)
+                self._warm_up(server, board, first, filters)
+            time.sleep(0.5)
             clients.connect(paths[:1], greeted=self._system.greets)
             self._warm_up(server, board, clients, filters)
             before = server.processes.pss_kib()
@@ -107,7 +114,7 @@ class Measurement:
                 seconds = clients.connect(paths[1:], greeted=self._system.greets)
             connect_cpu = server.processes.cpu_seconds() - connect_cpu
             clients.cool()
-            self._warm_up(server, board, clients, filters)
+            self._warm_up(server, board, clients, filters + others)
             for each in self._scenarios:
                 row = self._row(server, each, len(clients))
                 if each.kind == "connect":
@@ -217,7 +224,7 @@ class Measurement:
         expected = [len(clients)]
         first = self._next
         if scenario.filters:
-            of = [index % scenario.filters for index in range(len(clients))]
+            of = [index % scenario.filters for index in range(len(clients) - scenario.others)]
             expected = [of.count(number) for number in range(scenario.filters)]
             # Event number n is of type n % filters, from the first on.
             first += -first % scenario.filters
@@ -278,7 +285,7 @@ class Measurement:
     ) -> None:
         due = _expected(report.events, expected)
         deliveries = len(clients.latencies)
-        row.batch, row.filters = scenario.batch or 1, scenario.filters
+        row.batch, row.filters = scenario.batch or 1, scenario.filters + scenario.others
         row.rate = scenario.rate or None
         row.events, row.deliveries = report.events, deliveries
         numbers = range(first, first + report.events)

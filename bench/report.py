@@ -26,7 +26,7 @@ def tables(result: dict[str, Any]) -> Iterable[tuple[str, list[Line]]]:
     fanouts = [row for row in rows if row["deliveries"] is not None]
     for scenario in dict.fromkeys(row["scenario"] for row in fanouts):
         found = [row for row in fanouts if row["scenario"] == scenario]
-        yield scenario, _fanout(found, per_event=scenario.startswith("filters"))
+        yield scenario, _fanout(found, per_event=scenario.startswith("spread"))
     for title, kind, make in (
         ("memory", "memory-", _memory),
         ("connects", "connect-", _connects),

@@ -21,7 +21,9 @@ class Scenario:
     batch: int = 0
     """Events a request; 0 is one event, not in an array."""
     filters: int = 0
-    """Different ``event_type`` filters among the clients; 0 is none."""
+    """Different ``event_type`` filters among the clients, matching in turn; 0 is none."""
+    others: int = 0
+    """Clients with a filter each that nothing matches, beside those that all ask for one type."""
     producers: int = 1
     seconds: float = 4
     systems: tuple[str, ...] = ()
@@ -80,16 +82,25 @@ def _all() -> list[Scenario]:
             )
         )
     for filters in (1, 20, 200):
-        made.append(
+        made += [
             Scenario(
                 name=f"filters-{filters}",
+                kind="fanout",
+                clients=999 + filters,
+                filters=1,
+                others=filters - 1,
+                rate=20,
+            ),
+            Scenario(
+                name=f"spread-{filters}",
                 kind="fanout",
                 clients=1000,
                 filters=filters,
                 rate=50,
                 seconds=3,
-            )
-        )
+                default=False,
+            ),
+        ]
     return made
 
 

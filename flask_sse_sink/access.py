@@ -30,6 +30,8 @@ def on_disconnected(sender: Flask, *, sink: str, client: Client) -> None:
 
 
 def _line(client: Client, sink: str, what: str) -> None:
+    if log.disabled or not log.isEnabledFor(logging.INFO):
+        return
     now = time.strftime("%d/%b/%Y:%H:%M:%S %z")
     wanted = ",".join(client.filter.patterns())
     log.info("%s - - [%s] %s?event_type=%s: %s", client.address, now, sink, wanted, what)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from . import frame
 from .chunk import Taken
+from .exceptions import LogUnavailable
 from .lane import Lane
 from .outbox import Outbox
 from .pattern import Filter
@@ -90,12 +91,18 @@ class Client:
         """Yield the stream's bytes until its peer is gone or :meth:`end` is called.
 
         ``join`` is called before the first bytes, so that every event after it is waiting by the
-        time the peer has read them; ``wrote`` after each write of events; ``leave`` when the
-        stream is over, however it ends.
+        time the peer has read them; where the log is away, the peer is told to come back.
+        ``wrote`` is called after each write of events, ``leave`` when the stream is over, however
+        it ends.
         """
         retry_ms = round(self._settings.retry * 1000)
         heartbeat_seconds = self._settings.heartbeat_timeout
-        join(self)
+        try:
+            join(self)
+        except LogUnavailable:
+            self.drop("refused")
+            yield frame.busy(round(retry_ms * random.uniform(1, 2)))
+            return
         try:
             self.writing_since = time.monotonic()
             first = frame.connected(retry_ms)

@@ -23,6 +23,8 @@ class Lane:
     ``send`` is the socket's own; what is given to it must be whole chunks.
     """
 
+    __slots__ = ("send", "_socket", "_response")
+
     def __init__(self, connection: socket.socket, response: Any) -> None:
         self.send: Callable[[bytes, int], int] = connection.send
         self._socket = connection

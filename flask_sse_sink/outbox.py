@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import time
-from collections import deque
 from collections.abc import Callable
 
 from . import frame
@@ -42,6 +41,8 @@ class Outbox(queue.Queue[Chunk]):
 
     def __init__(self, max_frames: int, max_bytes: int) -> None:
         super().__init__()
+        # Nobody waits for room or for tasks to be done, and each condition takes a kilobyte.
+        self.not_full = self.all_tasks_done = self.not_empty
         self.max_frames = max_frames
         self.max_bytes = max_bytes
         self.closed = False
@@ -54,7 +55,7 @@ class Outbox(queue.Queue[Chunk]):
         self._quiet_since = 0.0
 
     def _init(self, maxsize: int) -> None:
-        self._chunks: deque[Chunk] = deque()
+        self._chunks: list[Chunk] = []  # an empty deque takes 760 bytes
         self._rest: tuple[Chunk, int] | None = None
         self._forget()
 
@@ -92,7 +93,7 @@ class Outbox(queue.Queue[Chunk]):
         self._bytes -= len(chunk.frames[self._skip])
         self._skip += 1
         if self._skip == chunk.count:
-            self._chunks.popleft()
+            del self._chunks[0]
             self._skip = 0
 
     def _get(self) -> Chunk:
@@ -166,15 +167,18 @@ class Outbox(queue.Queue[Chunk]):
             if lost:
                 parts.append(frame.missed(lost, self._first_lost, self._last_lost))
             stored_at = self._chunks[0].stored_at if self._chunks else None
-            size = frames = 0
-            while self._chunks and size < _WRITE_BYTES:
-                chunk = self._chunks.popleft()
+            size = frames = count = 0
+            for chunk in self._chunks:
+                count += 1
                 kept = chunk.frames[self._skip :]
                 data = b"".join(kept) if self._skip else chunk.data
                 self._skip = 0
                 parts.append(data)
                 size += len(data)
                 frames += len(kept)
+                if size >= _WRITE_BYTES:
+                    break
+            del self._chunks[:count]
             self._frames -= frames
             self._bytes -= size
             if self._rest is None:

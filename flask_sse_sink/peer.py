@@ -20,6 +20,8 @@ _TCP_INFO_BYTES_ACKED = slice(120, 128)
 class Peer:
     """A connection that belongs to one stream alone: HTTP/1, over TCP or a Unix socket."""
 
+    __slots__ = ("_socket", "_tcp")
+
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._tcp = connection.family in (socket.AF_INET, socket.AF_INET6)

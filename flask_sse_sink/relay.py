@@ -28,6 +28,16 @@ _LEAST_PAUSE_SECONDS = 0.0002
 _MAX_BACKOFF_SECONDS = 5.0
 
 
+class _Joining:
+    """A client on its way in; ``cursor`` is negative until it was let in."""
+
+    __slots__ = ("add", "cursor")
+
+    def __init__(self, add: Callable[[], None]) -> None:
+        self.add = add
+        self.cursor = -1
+
+
 class Relay:
     """Holds a cursor into the log and moves it: one page of events, one call of ``emit``.
 
@@ -48,6 +58,7 @@ class Relay:
         self._look = look
         self._cursor = -1
         self._wanted = False
+        self._joining: list[_Joining] = []
         self._not_before = 0.0
         self._pumping = threading.Lock()
         self._turnstile = threading.Lock()
@@ -65,6 +76,11 @@ class Relay:
     def loop(self) -> Loop:
         """Return the tail thread, to see how it does."""
         return self._loop
+
+    @property
+    def away(self) -> LogUnavailable | None:
+        """Return why the log couldn't be read when last tried, None if it could."""
+        return self._away
 
     @property
     def failure(self) -> str:
@@ -129,14 +145,29 @@ class Relay:
 
         :raises LogUnavailable: the log can't be read; ``add`` was not called.
         """
+        joining = _Joining(add)
+        self._joining.append(joining)
         self._enter()
         try:
-            while self._page():
-                pass
-            add()
-            return self._cursor
+            if joining.cursor < 0:
+                self._admit(joining)
+            return joining.cursor
         finally:
             self._lock.release()
+
+    def _admit(self, first: _Joining) -> None:
+        """Let in all who wait to join, for one look into the log."""
+        # Two steps, of which each is atomic: who comes in between isn't among these.
+        waiting = self._joining[:]
+        del self._joining[: len(waiting)]
+        if first not in waiting:
+            # It was, when somebody else failed to look.
+            waiting.append(first)
+        while self._page():
+            pass
+        for joining in waiting:
+            joining.add()
+            joining.cursor = self._cursor
 
     def _pause(self) -> None:
         seconds = self._not_before - time.monotonic()

@@ -166,55 +166,15 @@ class Sink:
             return self._refuse(client, "Too many clients", str(error))
         try:
             relay = host.started()
-            relay.pump()
+            if relay.away is not None:
+                raise relay.away
         except LogUnavailable as error:
             give_back()
             return self._refuse(client, "The event log is away", str(error))
-        return self._stream(client, host.watcher, relay, give_back)
-
-    def _stream(
-        self, client: Client, watcher: Watcher, relay: Relay, give_back: Callable[[], None]
-    ) -> Response:
-        app = current_app._get_current_object()  # type: ignore[attr-defined] # werkzeug's proxy
-        peer = Peer.of(request.environ)
-        counts = metrics.get().sink(self.name)
         request.environ[ENVIRON_KEY] = client
-        begun = False
-
-        def join(client: Client) -> None:
-            nonlocal begun
-            relay.join(lambda: self.add(client))
-            begun = True
-            if peer is not None:
-                peer.guard(client.write_timeout)
-                watcher.add(client, peer)
-            counts.connected()
-            signals.emit(signals.client_connected, app, sink=self.name, client=client)
-
-        def leave(client: Client) -> None:
-            self.discard(client)
-            signals.emit(signals.client_disconnected, app, sink=self.name, client=client)
-
-        def wrote(taken: Taken) -> None:
-            stored_at = taken.stored_at
-            counts.delivered(taken.frames, time.time() - stored_at if stored_at else None)
-            if taken.lost:
-                counts.missed(taken.lost)
-
-        def finish() -> None:
-            # The server calls this after the last byte, and before it closes the descriptor.
-            nonlocal begun
-            was_open, begun = begun, False
-            if was_open and peer is not None:
-                watcher.discard(client, peer)
-                # Servers wait for the peer to close its side, some of them all others meanwhile.
-                peer.cut()
-            give_back()
-            if was_open:
-                counts.ended(client.reason)
-
-        response = Response(client.stream(join, leave, wrote), headers=HEADERS)
-        response.call_on_close(finish)
+        tie = _Tie(self, client, Peer.of(request.environ), host.watcher, relay, give_back)
+        response = Response(client.stream(tie.join, tie.leave, tie.wrote), headers=HEADERS)
+        response.call_on_close(tie.finish)
         return response
 
     def _refuse(self, client: Client, title: str, detail: str) -> Response:
@@ -227,3 +187,69 @@ class Sink:
         if self.settings.when_full == "retry":
             return Response(frame.busy(round(seconds * 1000)), headers=HEADERS)
         return problem(503, title, detail, retry_after=math.ceil(seconds))
+
+
+class _Tie:
+    """What ties one stream to the rest of the process, from its beginning to its end."""
+
+    # A thousand streams have a thousand of it.
+    __slots__ = (
+        "sink",
+        "client",
+        "peer",
+        "watcher",
+        "relay",
+        "give_back",
+        "app",
+        "counts",
+        "open",
+    )
+
+    def __init__(
+        self,
+        sink: Sink,
+        client: Client,
+        peer: Peer | None,
+        watcher: Watcher,
+        relay: Relay,
+        give_back: Callable[[], None],
+    ) -> None:
+        self.sink = sink
+        self.client = client
+        self.peer = peer
+        self.watcher = watcher
+        self.relay = relay
+        self.give_back = give_back
+        self.app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # proxy
+        self.counts = metrics.get().sink(sink.name)
+        self.open = False
+
+    def join(self, client: Client) -> None:
+        self.relay.join(lambda: self.sink.add(client))
+        self.open = True
+        if self.peer is not None:
+            self.peer.guard(client.write_timeout)
+            self.watcher.add(client, self.peer)
+        self.counts.connected()
+        signals.emit(signals.client_connected, self.app, sink=self.sink.name, client=client)
+
+    def leave(self, client: Client) -> None:
+        self.sink.discard(client)
+        signals.emit(signals.client_disconnected, self.app, sink=self.sink.name, client=client)
+
+    def wrote(self, taken: Taken) -> None:
+        stored_at = taken.stored_at
+        self.counts.delivered(taken.frames, time.time() - stored_at if stored_at else None)
+        if taken.lost:
+            self.counts.missed(taken.lost)
+
+    def finish(self) -> None:
+        # The server calls this after the last byte, and before it closes the descriptor.
+        was_open, self.open = self.open, False
+        if was_open and self.peer is not None:
+            self.watcher.discard(self.client, self.peer)
+            # Servers wait for the peer to close its side, some of them all others meanwhile.
+            self.peer.cut()
+        self.give_back()
+        if was_open:
+            self.counts.ended(self.client.reason)

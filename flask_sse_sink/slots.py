@@ -42,16 +42,31 @@ class Slots:
             self.taken += 1
             self._by_sink[sink] += 1
             self._by_address[address] += 1
-        held = [True]
+        return _Slot(self, sink, address)
 
-        def give_back() -> None:
-            with self._lock:
-                if held:
-                    held.clear()
-                    self.taken -= 1
-                    for counter, key in ((self._by_sink, sink), (self._by_address, address)):
-                        counter[key] -= 1
-                        if not counter[key]:
-                            del counter[key]
+    def give_back(self, slot: _Slot) -> None:
+        """Take back a slot that :meth:`take` gave, unless that was done before."""
+        with self._lock:
+            if not slot.held:
+                return
+            slot.held = False
+            self.taken -= 1
+            for counter, key in ((self._by_sink, slot.sink), (self._by_address, slot.address)):
+                counter[key] -= 1
+                if not counter[key]:
+                    del counter[key]
 
-        return give_back
+
+class _Slot:
+    """A slot that is taken; a call gives it back."""
+
+    __slots__ = ("slots", "sink", "address", "held")
+
+    def __init__(self, slots: Slots, sink: str, address: str | None) -> None:
+        self.slots = slots
+        self.sink = sink
+        self.address = address
+        self.held = True
+
+    def __call__(self) -> None:
+        self.slots.give_back(self)

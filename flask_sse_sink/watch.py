@@ -21,6 +21,8 @@ _EPOLL = hasattr(select, "epoll")
 class _Watched:
     """A stream and its peer, and what the peer had taken when that last changed."""
 
+    __slots__ = ("client", "peer", "taken", "since")
+
     def __init__(self, client: Client, peer: Peer) -> None:
         self.client = client
         self.peer = peer

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from . import frame
 from .chunk import Chunk, Taken
@@ -14,6 +16,46 @@ from .lane import NOW
 _WRITE_BYTES = 256 * 1024
 # A send in progress never waits; this is how soon it is looked at again.
 _MOMENT_SECONDS = 0.001
+
+
+class _Condition:
+    """A condition that one thread at most waits for, at a tenth of the size of threading's.
+
+    All is called under ``mutex``; :meth:`wait` lets go of it meanwhile.
+    """
+
+    __slots__ = ("_mutex", "_waiter", "_waiting")
+
+    def __init__(self, mutex: threading.Lock) -> None:
+        self._mutex = mutex
+        self._waiter = threading.Lock()
+        self._waiter.acquire()
+        self._waiting = False
+
+    def __enter__(self) -> None:
+        self._mutex.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._mutex.release()
+
+    def wait(self, timeout: float) -> None:
+        """Return soon after :meth:`notify`, at the latest after ``timeout`` seconds."""
+        self._waiting, woken = True, False
+        self._mutex.release()
+        try:
+            woken = self._waiter.acquire(timeout=timeout)
+        finally:
+            self._mutex.acquire()
+            if not woken and not self._waiting:
+                # It was woken after the time was over.
+                self._waiter.acquire()
+            self._waiting = False
+
+    def notify(self) -> None:
+        """Wake the thread that waits, if one does."""
+        if self._waiting:
+            self._waiting = False
+            self._waiter.release()
 
 
 class Outbox(queue.Queue[Chunk]):
@@ -41,8 +83,9 @@ class Outbox(queue.Queue[Chunk]):
 
     def __init__(self, max_frames: int, max_bytes: int) -> None:
         super().__init__()
-        # Nobody waits for room or for tasks to be done, and each condition takes a kilobyte.
-        self.not_full = self.all_tasks_done = self.not_empty
+        # Nobody waits for room or for tasks to be done, and each of its own takes a kilobyte.
+        condition: Any = _Condition(self.mutex)
+        self.not_empty = self.not_full = self.all_tasks_done = condition
         self.max_frames = max_frames
         self.max_bytes = max_bytes
         self.closed = False

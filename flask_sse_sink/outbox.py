@@ -82,10 +82,13 @@ class Outbox(queue.Queue[Chunk]):
     __slots__ = ("_last_id", "_sending", "_idle", "_write", "_quiet_since", "written")
 
     def __init__(self, max_frames: int, max_bytes: int) -> None:
-        super().__init__()
-        # Nobody waits for room or for tasks to be done, and each of its own takes a kilobyte.
+        # In place of Queue's own beginning: that makes three conditions of a kilobyte each, and
+        # nobody waits for room or for tasks to be done.
+        self.maxsize = self.unfinished_tasks = 0
+        self.mutex = threading.Lock()
         condition: Any = _Condition(self.mutex)
         self.not_empty = self.not_full = self.all_tasks_done = condition
+        self._init(0)
         self.max_frames = max_frames
         self.max_bytes = max_bytes
         self.closed = False

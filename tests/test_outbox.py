@@ -1,0 +1,465 @@
+"""The outbox of one client: what waits in it, and what is sent past it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import queue
+import random
+import re
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+from chunks import MANY, chunk, event, ids_in, messages
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flask_sse_sink import frame
+from flask_sse_sink.chunk import Chunk, Taken
+from flask_sse_sink.client import Client
+from flask_sse_sink.lane import Lane
+from flask_sse_sink.outbox import Outbox
+from flask_sse_sink.pattern import EVERYTHING
+from flask_sse_sink.settings import Pause, SinkSettings
+
+HELLO = frame.connected(3000)
+CLOSING = b"event: info\ndata: closing\n"
+
+
+class Thread:
+    """A client's thread that waits in an outbox whose sends go to ``write``."""
+
+    def __init__(self, write: Callable[[bytes, int], int], timeout: float = 20) -> None:
+        self.outbox = Outbox(10, MANY)
+        self.outbox.open_lane(write)
+        self.found: list[Taken | None] = []
+        self._thread = threading.Thread(target=self._run, args=(timeout,))
+        self._thread.start()
+        while not self.outbox._idle and self._thread.is_alive():
+            time.sleep(0.001)
+
+    def _run(self, timeout: float) -> None:
+        try:
+            self.found.append(self.outbox.get_frames(timeout))
+        except queue.Empty:
+            self.found.append(None)
+
+    def taken(self) -> Taken | None:
+        """Return what it took, None for a heartbeat."""
+        self._thread.join(20)
+        return self.found[0]
+
+
+def whole(data: bytes, flags: int) -> int:
+    return len(data)
+
+
+def refuse(error: BaseException) -> Callable[[bytes, int], int]:
+    def write(data: bytes, flags: int) -> int:
+        raise error
+
+    return write
+
+
+def coded(data: bytes) -> bytes:
+    return b"%X\r\n%b\r\n" % (len(data), data)
+
+
+def test_everything_that_waits_is_taken_as_one() -> None:
+    outbox = Outbox(10, MANY)
+    outbox.put_nowait(chunk(1))
+    outbox.put_nowait(chunk(2, 3))
+    assert outbox.get_frames(0)[:2] == (messages(1, 2, 3), 3)
+
+
+def test_an_empty_outbox_says_so_after_the_timeout() -> None:
+    began = time.monotonic()
+    with pytest.raises(queue.Empty):
+        Outbox(10, MANY).get_frames(0.02)
+    assert time.monotonic() - began >= 0.02
+
+
+def test_overflow_by_count_loses_the_oldest_frames() -> None:
+    outbox = Outbox(2, MANY)
+    for id in (1, 2, 3, 4):
+        outbox.put_nowait(chunk(id))
+    assert outbox.get_frames(0)[:2] == (frame.missed(2, 1, 2) + messages(3, 4), 2)
+
+
+def test_overflow_by_bytes_loses_the_oldest_frames() -> None:
+    outbox = Outbox(10, len(messages(1, 2)))
+    for id in (1, 2, 3):
+        outbox.put_nowait(chunk(id))
+    assert outbox.get_frames(0)[:2] == (frame.missed(1, 1, 1) + messages(2, 3), 2)
+
+
+def test_overflow_splits_a_chunk() -> None:
+    outbox = Outbox(2, MANY)
+    outbox.put_nowait(chunk(1, 2, 3))
+    outbox.put_nowait(chunk(4))
+    assert outbox.get_frames(0)[:2] == (frame.missed(2, 1, 2) + messages(3, 4), 2)
+
+
+def test_the_newest_frame_stays_however_large_it_is() -> None:
+    outbox = Outbox(1, 1)
+    outbox.put_nowait(chunk(1))
+    outbox.put_nowait(chunk(2))
+    assert outbox.get_frames(0)[:2] == (frame.missed(1, 1, 1) + messages(2), 1)
+
+
+def test_the_missed_notice_names_its_numbers_once_and_comes_first() -> None:
+    outbox = Outbox(1, MANY)
+    for id in (3, 7, 9):
+        outbox.put_nowait(chunk(id))
+    notice = b'event: info\ndata: missed {"count":2,"first_id":3,"last_id":7}\n\n'
+    assert outbox.get_frames(0)[:2] == (notice + messages(9), 1)
+    outbox.put_nowait(chunk(10))
+    assert outbox.get_frames(0)[:2] == (messages(10), 1)
+
+
+def test_losses_are_counted_anew_after_a_notice() -> None:
+    outbox = Outbox(1, MANY)
+    for id in (1, 2):
+        outbox.put_nowait(chunk(id))
+    outbox.get_frames(0)
+    for id in (3, 4):
+        outbox.put_nowait(chunk(id))
+    assert outbox.get_frames(0)[:2] == (frame.missed(1, 3, 3) + messages(4), 1)
+
+
+def test_large_chunks_are_not_all_joined_for_one_write() -> None:
+    outbox = Outbox(10, MANY)
+    for id in (1, 2, 3):
+        outbox.put_nowait(Chunk([event(id, 200_000)]))
+    taken = [ids_in(outbox.get_frames(0)[0]) for _ in range(2)]
+    assert taken == [[1, 2], [3]]
+
+
+def test_a_closed_outbox_gives_what_waits_and_then_nothing_at_once() -> None:
+    outbox = Outbox(10, MANY)
+    outbox.put_nowait(chunk(1))
+    outbox.close()
+    outbox.put_nowait(chunk(2))
+    assert outbox.get_frames(60)[:2] == (messages(1), 1)
+    assert outbox.get_frames(60)[:2] == (b"", 0)
+    assert outbox.get_frames(60)[:2] == (b"", 0)
+
+
+def test_a_single_chunk_can_not_be_taken_from_a_outbox() -> None:
+    outbox = Outbox(10, MANY)
+    outbox.put_nowait(chunk(1))
+    with pytest.raises(NotImplementedError):
+        outbox.get_nowait()
+
+
+def test_a_chunk_is_sent_while_its_thread_waits_and_wakes_nobody() -> None:
+    wire: list[bytes] = []
+    thread = Thread(lambda data, flags: wire.append(data) or len(data))  # type: ignore[func-returns-value]
+    assert thread.outbox.send(chunk(1, 2)) == 2
+    assert thread.outbox.send(chunk(3)) == 1
+    assert wire == [coded(messages(1, 2)), coded(messages(3))]
+    assert (thread.outbox.written, thread.outbox.waiting, thread.found) == (3, 0, [])
+    thread.outbox.close()
+    assert thread.taken() == (b"", 0, 0, None, None)
+
+
+def test_without_a_lane_or_a_thread_that_waits_a_chunk_is_kept() -> None:
+    outbox = Outbox(10, MANY)
+    assert outbox.send(chunk(1)) == 0
+    outbox.open_lane(whole)
+    assert outbox.send(chunk(2)) == 0
+    assert outbox.get_frames(0)[:2] == (messages(1, 2), 2)
+
+
+def test_what_a_send_leaves_over_is_taken_first_and_then_what_waits() -> None:
+    thread = Thread(lambda data, flags: 7)
+    first = chunk(1, 2)
+    assert thread.outbox.send(first) == 0
+    taken = thread.taken()
+    assert taken is not None
+    assert bytes(taken.rest or b"") == coded(messages(1, 2))[7:]
+    assert (taken.data, taken.frames, taken.stored_at) == (b"", 2, first.stored_at)
+    assert thread.outbox.send(chunk(3)) == 0
+    assert thread.outbox.get_frames(0)[:2] == (messages(3), 1)
+
+
+def test_a_full_socket_leaves_the_whole_chunk_to_the_thread() -> None:
+    thread = Thread(refuse(BlockingIOError()))
+    assert thread.outbox.send(chunk(1)) == 0
+    taken = thread.taken()
+    assert taken is not None
+    assert (taken.data, taken.frames, taken.rest) == (messages(1), 1, None)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.ETIMEDOUT, "silent")])
+def test_a_gone_peer_closes_the_outbox(error: OSError) -> None:
+    thread = Thread(refuse(error))
+    assert thread.outbox.send(chunk(1)) == 0
+    assert thread.taken() == (b"", 0, 0, None, None)
+    assert (thread.outbox.error, thread.outbox.closed) == (error, True)
+    assert thread.outbox.send(chunk(2)) == 0
+    assert thread.outbox.waiting == 0
+
+
+def test_a_send_that_is_interrupted_ends_the_stream_as_nobody_knows_what_went_out() -> None:
+    thread = Thread(refuse(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        thread.outbox.send(chunk(1))
+    assert thread.taken() == (b"", 0, 0, None, None)
+    assert isinstance(thread.outbox.error, InterruptedError)
+
+
+def test_what_came_before_is_passed_over() -> None:
+    wire: list[bytes] = []
+    thread = Thread(lambda data, flags: wire.append(data) or len(data))  # type: ignore[func-returns-value]
+    assert [thread.outbox.send(chunk(*ids)) for ids in ((1, 2), (1, 2), (2, 3))] == [2, 0, 1]
+    assert wire == [coded(messages(1, 2)), coded(messages(3))]
+    thread.outbox.close()
+    thread.taken()
+
+
+def test_a_send_puts_the_heartbeat_off() -> None:
+    thread = Thread(whole, timeout=0.3)
+    for id in range(1, 4):
+        time.sleep(0.15)
+        assert thread.outbox.send(chunk(id)) == 1
+    sent = time.monotonic()
+    assert thread.found == []
+    assert thread.taken() is None
+    assert 0.25 < time.monotonic() - sent < 5
+
+
+def test_a_thread_that_leaves_waits_for_a_send_in_progress() -> None:
+    began, goes_on = threading.Event(), threading.Event()
+
+    def slow(data: bytes, flags: int) -> int:
+        began.set()
+        assert goes_on.wait(20)
+        return 3
+
+    thread = Thread(slow)
+    sender = threading.Thread(target=thread.outbox.send, args=(chunk(1),))
+    sender.start()
+    assert began.wait(20)
+    thread.outbox.close(forget=True)
+    time.sleep(0.05)
+    assert thread.found == []
+    goes_on.set()
+    sender.join(20)
+    taken = thread.taken()
+    # Half a chunk is on the wire: the rest is never forgotten.
+    assert taken is not None
+    assert bytes(taken.rest or b"") == coded(messages(1))[3:]
+
+
+@given(
+    st.lists(st.one_of(st.integers(1, 5), st.none()), max_size=30),
+    st.integers(1, 6),
+    st.integers(1, 1500),
+)
+def test_what_is_read_is_all_messages_but_those_that_the_notices_count(
+    steps: list[int | None], max_frames: int, max_bytes: int
+) -> None:
+    outbox = Outbox(max_frames, max_bytes)
+    sent = 0
+    expected = 1
+    for step in [*steps, None]:
+        if step is not None:
+            outbox.put_nowait(chunk(*range(sent + 1, sent + step + 1)))
+            sent += step
+            continue
+        try:
+            data, count, *_ = outbox.get_frames(0)
+        except queue.Empty:
+            continue
+        notice = re.match(rb"event: info\ndata: missed (.*)\n\n", data)
+        if notice:
+            lost, first, last = (int(number) for number in re.findall(rb"\d+", notice[1]))
+            assert first == expected
+            assert last - first + 1 == lost
+            expected = last + 1
+        found = ids_in(data)
+        assert data.endswith(messages(*found))
+        assert b"missed" not in data[notice.end() if notice else 0 :]
+        assert found == list(range(expected, expected + count))
+        assert len(found) <= max_frames
+        expected += count
+    assert expected == sent + 1
+
+
+class Served:
+    """A stream over a socket pair of small buffers, its thread writing the way gunicorn does."""
+
+    def __init__(self, buffer: int, **made: object) -> None:
+        self.mine, self.peer = socket.socketpair()
+        for each in (self.mine, self.peer):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        self.answer = SimpleNamespace(chunked=True, sent=0, headers=[("Server", "test")])
+        values = SinkSettings(heartbeat_timeout=Pause(0.01), **made)  # type: ignore[arg-type]
+        lane = Lane(self.mine, self.answer)
+        self.client = Client("live", EVERYTHING, None, values, lane)
+        self.outbox = self.client.outbox
+        self.ids: list[int] = []
+        self.raw = b""
+        self._threads = [threading.Thread(target=self._serve)]
+
+    def _serve(self) -> None:
+        stream = self.client.stream(lambda client: None, lambda client: None)
+        try:
+            with contextlib.suppress(OSError):
+                for part in stream:
+                    self.answer.sent += len(part)
+                    self.mine.sendall(coded(part))
+                self.mine.sendall(b"0\r\n\r\n")
+        finally:
+            stream.close()  # type: ignore[attr-defined] # it is a generator
+            self.mine.close()
+
+    def read(self, seed: int, most: int = MANY) -> None:
+        """Begin to read, now a little, now much, now nothing; hang up after ``most`` bytes."""
+        self._threads.append(threading.Thread(target=self._read, args=(seed, most)))
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self, seed: int, most: int) -> None:
+        chance = random.Random(seed)
+        with self.peer, contextlib.suppress(ConnectionError):
+            while len(self.raw) < most:
+                select.select([self.peer], [], [], 20)
+                if chance.random() < 0.2:
+                    time.sleep(chance.random() * 0.01)
+                found = self.peer.recv(chance.choice((1, 50, 3000, 1 << 20)))
+                if not found:
+                    return
+                self.raw += found
+
+    def send(self, made: Chunk) -> None:
+        self.ids += made.ids
+        self.outbox.send(made)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def bodies(raw: bytes) -> Iterator[bytes]:
+    """Yield the chunks of a chunked body; what is left over of a last one too."""
+    while raw:
+        head, _, rest = raw.partition(b"\r\n")
+        size = int(head, 16)
+        if len(rest) >= size + 2:
+            assert rest[size : size + 2] == b"\r\n"
+        yield rest[:size]
+        raw = rest[size + 2 :]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.integers(1, 4), st.sampled_from([2, 300, 5000, 60_000])),
+        st.floats(0, 0.02),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+def run(served: Served, steps: list[tuple[int, int] | float]) -> list[bytes]:
+    """Take the steps, and return all frames that the client has to get."""
+    expected = []
+    for step in steps:
+        if isinstance(step, float):
+            time.sleep(step)
+            continue
+        count, size = step
+        first = served.ids[-1] + 1 if served.ids else 1
+        made = Chunk([event(id, size) for id in range(first, first + count)])
+        expected += made.frames
+        served.send(made)
+    return expected
+
+
+def frames_in(body: bytes) -> list[bytes]:
+    assert body.endswith(b"\n\n")
+    return [part + b"\n\n" for part in body.split(b"\n\n")[:-1]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, st.sampled_from([1, 4096, 65536]), st.integers(0, 1 << 30))
+def test_what_is_read_is_whole_frames_in_order(
+    steps: list[tuple[int, int] | float], buffer: int, seed: int
+) -> None:
+    served = Served(buffer, queue_size=MANY)
+    served.read(seed)
+    expected = run(served, steps)
+    served.client.end("drained")
+    served.join()
+    assert served.raw.endswith(b"0\r\n\r\n")
+    found = frames_in(b"".join(bodies(served.raw)))
+    assert found[0] == HELLO
+    assert found[-1].startswith(CLOSING)
+    assert [each for each in found[1:-1] if each != frame.HEARTBEAT] == expected
+    assert served.client.frames == len(expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(STEPS, st.sampled_from([1, 65536]), st.integers(0, 1 << 30), st.integers(0, 300_000))
+def test_a_peer_that_hangs_up_has_read_whole_frames_up_to_the_last_byte(
+    steps: list[tuple[int, int] | float], buffer: int, seed: int, most: int
+) -> None:
+    served = Served(buffer, queue_size=MANY)
+    served.read(seed, most)
+    expected = run(served, steps)
+    time.sleep(0.01)
+    # Somebody else may find out first.
+    if seed % 2:
+        served.client.drop("closed")
+    served.client.end("drained")
+    served.join()
+    *found, end = b"".join(bodies(served.raw)).split(b"\n\n")
+    messages = [each + b"\n\n" for each in found[1:]]
+    messages = [each for each in messages if each not in (frame.HEARTBEAT, b"")]
+    if messages and messages[-1].startswith(CLOSING):
+        messages.pop()
+    assert messages == expected[: len(messages)]
+    # The end may be cut anywhere in the next message, or in something of the server's own.
+    ends = [HELLO, frame.HEARTBEAT, *expected[len(messages) :][:1]]
+    assert any(each.startswith(end) for each in ends) or end.startswith(CLOSING[: len(end)])
+    assert served.client.reason in ("closed", "drained")
+
+
+@settings(max_examples=40, deadline=None)
+@given(STEPS, st.integers(0, 1 << 30), st.integers(1, 6))
+def test_a_slow_reader_misses_what_the_notices_say_and_nothing_else(
+    steps: list[tuple[int, int] | float], seed: int, most: int
+) -> None:
+    served = Served(1, queue_size=most)
+    served.read(seed)
+    run(served, steps)
+    served.client.end("drained")
+    served.join()
+    expected = 1
+    missed = 0
+    for each in frames_in(b"".join(bodies(served.raw)))[1:-1]:
+        if each == frame.HEARTBEAT:
+            continue
+        notice = re.fullmatch(
+            rb'event: info\ndata: missed \{"count":(\d+),"first_id":(\d+).*\n\n', each
+        )
+        if notice:
+            assert int(notice[2]) == expected
+            expected += int(notice[1])
+            missed += int(notice[1])
+        else:
+            found = re.match(rb"event: message\nid: (\d+)\n", each)
+            assert found is not None
+            assert int(found[1]) == expected
+            expected += 1
+    assert expected == len(served.ids) + 1
+    assert served.client.missed == missed

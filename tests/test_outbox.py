@@ -196,6 +196,29 @@ def test_a_full_socket_leaves_the_whole_chunk_to_the_thread() -> None:
     assert (taken.data, taken.frames, taken.rest) == (messages(1), 1, None)
 
 
+@pytest.mark.parametrize("room", [0, 7])
+def test_nothing_overtakes_what_the_socket_had_no_room_for(room: int) -> None:
+    for _ in range(20):
+        calls: list[bytes] = []
+
+        def write(data: bytes, flags: int, calls: list[bytes] = calls) -> int:
+            calls.append(data)
+            if len(calls) == 1 and not room:
+                raise BlockingIOError
+            return room if len(calls) == 1 else len(data)
+
+        thread = Thread(write)
+        # The thread is told of the first, and hasn't woken yet.
+        thread.outbox.send(chunk(1))
+        thread.outbox.send(chunk(2))
+        taken = thread.taken()
+        assert taken is not None
+        assert len(calls) == 1
+        waiting = thread.outbox.get_frames(0).data if thread.outbox.waiting else b""
+        assert bytes(taken.rest or b"") == (coded(messages(1))[7:] if room else b"")
+        assert taken.data + waiting == (messages(2) if room else messages(1, 2))
+
+
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.ETIMEDOUT, "silent")])
 def test_a_gone_peer_closes_the_outbox(error: OSError) -> None:
     thread = Thread(refuse(error))
@@ -347,6 +370,25 @@ class Served:
         for thread in self._threads:
             thread.join(20)
             assert not thread.is_alive()
+
+
+def test_a_stream_that_is_dropped_with_half_a_chunk_on_the_wire_is_cut_there() -> None:
+    served = Served(65536)
+    lane = served.client._lane
+    assert lane is not None
+
+    def half(data: bytes, flags: int) -> int:
+        served.client.drop("closed")
+        return served.mine.send(data[:9])
+
+    lane.send = half
+    served.read(0)
+    while not served.outbox._idle:
+        time.sleep(0.001)
+    served.send(chunk(1))
+    served.join()
+    # Nothing that the server adds at the end is taken for the rest of the frame.
+    assert served.raw.endswith(coded(messages(1))[:9])
 
 
 def bodies(raw: bytes) -> Iterator[bytes]:

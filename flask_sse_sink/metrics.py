@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "sse-sink-metrics-"
+_WAYS = ("direct", "queue")
 _REASONS = ("closed", "stalled", "drained", "failed", "ended")
 _BUCKETS = (
     *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
@@ -36,7 +37,7 @@ class SinkMetrics:
         self._clients = all.clients.labels(sink)
         self._refused = all.refused.labels(sink)
         self._ended = {reason: all.ended.labels(sink, reason) for reason in _REASONS}
-        self._deliveries = all.deliveries.labels(sink)
+        self._deliveries = {way: all.deliveries.labels(sink, way) for way in _WAYS}
         self._missed = all.missed.labels(sink)
         self._seconds = all.seconds.labels(sink)
         self._waiting = all.waiting.labels(sink)
@@ -55,12 +56,14 @@ class SinkMetrics:
         """Count a client that was not let in."""
         self._refused.inc()
 
-    def delivered(self, frames: int, seconds: float | None) -> None:
+    def delivered(self, frames: int, seconds: float | None, way: str = "queue") -> None:
         """Count frames that were written, and how long ago the oldest of them was stored.
+
+        ``way`` is ``direct``, or ``queue`` for those that the stream's own thread wrote.
 
         They count as one observation, to however many clients they went at once.
         """
-        self._deliveries.inc(frames)
+        self._deliveries[way].inc(frames)
         if seconds is not None:
             self._seconds.observe(max(0.0, seconds))
 
@@ -92,7 +95,7 @@ class Metrics:
         self.clients = gauge("clients", "Open streams", "livesum")
         self.refused = counter("clients_refused", "Clients not let in", "sink")
         self.ended = counter("clients_ended", "Streams that ended", "sink", "reason")
-        self.deliveries = counter("deliveries", "Event frames written to clients", "sink")
+        self.deliveries = counter("deliveries", "Event frames written to clients", "sink", "way")
         self.missed = counter("missed", "Event frames that slow clients lost", "sink")
         self.waiting = gauge("queue_frames", "Frames that wait in clients' queues", "livesum")
         self.most = gauge("queue_frames_most", "Frames in the fullest queue", "livemax")

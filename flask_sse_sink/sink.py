@@ -117,7 +117,7 @@ class Sink:
             written += outbox.send(chunk)
         if written:
             counts = metrics.get().sink(self.name)
-            counts.delivered(written, time.time() - chunk.stored_at)
+            counts.delivered(written, time.time() - chunk.stored_at, "direct")
 
     def add(self, client: Client) -> None:
         """Let the client have the events from now on. Called under the relay's lock."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from gunicorn_server import Server
 from werkzeug.test import TestResponse
 
 from flask_sse_sink import SSESink, events_stored, extension
@@ -116,6 +117,14 @@ def nothing_is_left() -> Iterator[None]:
         # What nobody can reach any more is only waiting for the collector.
         gc.collect()
     assert not _left(*before)
+
+
+@pytest.fixture(params=["direct", "queue"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test twice, with direct send and without; the value says which it is."""
+    monkeypatch.setattr(Server, "direct_send", request.param == "direct")
+    way: str = request.param
+    return way
 
 
 @pytest.fixture

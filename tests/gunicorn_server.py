@@ -170,6 +170,9 @@ class Server:
     ``command`` makes the command line from the folder and port; by default it is gunicorn's.
     """
 
+    #: Whether servers are to send directly; tests of streams run both ways.
+    direct_send = True
+
     def __init__(
         self,
         folder: Path,
@@ -190,7 +193,8 @@ class Server:
         self.log_file = folder / "server.log"
         config = folder / "config.yaml"
         config.write_text(
-            f"server: {{port: {self.port}, workers: {workers}, max_clients: {max_clients}}}\n"
+            f"server: {{port: {self.port}, workers: {workers}, max_clients: {max_clients}, "
+            f"direct_send: {str(self.direct_send).lower()}}}\n"
             f"database: {{url: 'sqlite:///{self.database}'}}\n"
             f"ingest: {{{f'tokens: [{token}]' if token else 'auth: none'}}}\n"
             f"sink: {{events_stream: {{type: sse{', ' if sink else ''}{sink}}}}}\n"

@@ -51,7 +51,7 @@ for number in range(1, 31):
         assert value == before[name] or name.startswith(("sse_sink_clients{", "sse_sink_queue"))
     assert after["sse_sink_events_stored_total"] == 2 * number
     assert after["sse_sink_events_duplicate_total"] == number
-    assert after['sse_sink_deliveries_total{sink="live"}'] == 3 * number
+    assert after['sse_sink_deliveries_total{sink="live",way="queue"}'] == 3 * number
     assert after['sse_sink_clients_ended_total{reason="ended",sink="live"}'] == number
     assert after['sse_sink_delivery_seconds_count{sink="live"}'] == number
     assert len(os.listdir(folder)) <= 9, os.listdir(folder)

@@ -21,6 +21,8 @@ import sseclient
 from gunicorn_server import WAIT_SECONDS, Server
 from sse import Parser
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 # An event as a client has it: event, data, id.
 Read = tuple[str, str, str]
 # Opens the stream at a URL; the folder is the client's own.

@@ -28,6 +28,8 @@ from gunicorn_server import (
     wait_until,
 )
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

@@ -146,7 +146,7 @@ def test_the_metrics_are_right_across_workers(tmp_path: Path) -> None:
                 'sse_sink_clients{sink="events_stream"}': 20,
                 "sse_sink_events_stored_total": 10,
                 "sse_sink_events_duplicate_total": 10,
-                'sse_sink_deliveries_total{sink="events_stream"}': 200,
+                'sse_sink_deliveries_total{sink="events_stream",way="direct"}': 200,
                 'sse_sink_missed_total{sink="events_stream"}': 0,
                 'sse_sink_queue_frames{sink="events_stream"}': 0,
             }

@@ -13,6 +13,8 @@ import pytest
 from gunicorn_server import ROOT, Server, wait_until
 from measured import Measured
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 def test_workers_killed_in_a_loop_under_load(tmp_path: Path, measured: Measured) -> None:
     with Server(tmp_path) as server:

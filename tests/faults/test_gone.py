@@ -20,6 +20,8 @@ from crowd import REQUEST, Crowd
 from gunicorn_server import Server, Stream, flask_command
 from measured import Measured
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 CLIENTS = 'sse_sink_clients{sink="events_stream"}'
 
 

@@ -18,6 +18,8 @@ from crowd import Crowd, Heard
 from gunicorn_server import ROOT, Server, flask_command, wait_until
 from measured import Measured
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 def check_closing(heard: list[Heard], last: int = 0, retry_ms: int = 3000) -> None:
     """Fail unless every stream got events up to ``last``, then `closing`, then a proper end."""

@@ -9,9 +9,12 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 from crowd import Crowd
 from gunicorn_server import Server
 from measured import Measured
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 REASON = 'sse_sink_clients_ended_total{{reason="{}",sink="events_stream"}}'
 FILL = "x" * 20_000

@@ -1,0 +1,221 @@
+"""Where a stream may be written to directly, and where only the server can."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from gunicorn.http.wsgi import Response
+from gunicorn_server import WAIT_SECONDS, Server, flask_command, gunicorn_command
+
+from flask_sse_sink import host
+from flask_sse_sink.lane import Lane
+
+DELIVERIES = 'sse_sink_deliveries_total{{sink="events_stream",way="{}"}}'
+
+
+class ThreadWorker:
+    """Looks like gunicorn's worker."""
+
+
+class SyncWorker:
+    """Looks like another of gunicorn's."""
+
+
+def environ(connection: object, **changed: object) -> dict[str, Any]:
+    response = Response(None, connection, None)
+
+    def hints() -> object:
+        return response
+
+    made = {
+        "gunicorn.socket": connection,
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.early_hints": hints,
+    }
+    return {**made, **changed}
+
+
+@pytest.fixture
+def connection() -> Any:
+    with socket.socket() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "gunicorn_worker", ThreadWorker)
+
+
+def test_a_plain_socket_of_gunicorns_threaded_worker_is_a_lane(
+    connection: socket.socket,
+) -> None:
+    assert Lane.of(environ(connection)) is not None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"SERVER_PROTOCOL": "HTTP/1.0"},
+        {"SERVER_PROTOCOL": "HTTP/2.0"},
+        {"gunicorn.socket": None},
+        {"gunicorn.socket": SimpleNamespace(send=lambda data, flags: 0)},
+        {"wsgi.early_hints": None},
+        {"wsgi.early_hints": lambda: None},
+    ],
+)
+def test_what_is_not_known_to_be_safe_is_no_lane(
+    connection: socket.socket, changed: dict[str, object]
+) -> None:
+    assert Lane.of(environ(connection, **changed)) is None
+
+
+def test_a_socket_under_tls_is_no_lane(connection: socket.socket) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    with context.wrap_socket(connection, do_handshake_on_connect=False) as wrapped:
+        assert Lane.of(environ(wrapped)) is None
+
+
+@pytest.mark.parametrize("worker", [SyncWorker, lambda: None])
+def test_another_worker_or_server_gives_no_lane(
+    connection: socket.socket, monkeypatch: pytest.MonkeyPatch, worker: Any
+) -> None:
+    monkeypatch.setattr(host, "gunicorn_worker", worker)
+    assert Lane.of(environ(connection)) is None
+
+
+@pytest.mark.parametrize(
+    ("opens", "changed"),
+    [
+        (True, {}),
+        (False, {"sent": 0}),
+        (False, {"sent": 11}),
+        (False, {"chunked": False}),
+        (False, {"headers": [("Content-Encoding", "gzip")]}),
+    ],
+)
+def test_a_lane_opens_if_the_first_bytes_went_out_as_they_were(
+    connection: socket.socket, opens: bool, changed: dict[str, object]
+) -> None:
+    answer = SimpleNamespace(**{"sent": 10, "chunked": True, "headers": [], **changed})
+    assert Lane(connection, answer).opens(10) is opens
+
+
+def deliver(server: Server, way: str) -> None:
+    """Check that what one client gets has come this way, and only this way."""
+    other = {"direct": "queue", "queue": "direct"}[way]
+    with server.stream() as stream:
+        last = server.post([{"event_type": "a"}] * 3)[-1]
+        assert stream.ids_until(last)[-1] == last
+        # The first may come before the stream's thread has begun to wait.
+        for _ in range(20):
+            (last,) = server.post({"event_type": "a"})
+            assert stream.message_id() == last
+        metrics = server.metrics()
+        assert metrics[DELIVERIES.format(way)] >= 20
+        assert metrics[DELIVERIES.format(other)] <= (3 if way == "direct" else 0)
+
+
+def test_gunicorn_sends_directly_unless_told_otherwise(tmp_path: Path, both_ways: str) -> None:
+    with Server(tmp_path, workers=1) as server:
+        deliver(server, both_ways)
+
+
+def test_flask_run_sends_through_the_queue(tmp_path: Path) -> None:
+    with Server(tmp_path, command=flask_command) as server:
+        deliver(server, "queue")
+
+
+def test_a_client_of_http_1_0_is_sent_to_through_the_queue(tmp_path: Path) -> None:
+    with Server(tmp_path, workers=1) as server:
+        made = socket.create_connection(("127.0.0.1", server.port), WAIT_SECONDS)
+        with made, made.makefile("rb") as stream:
+            made.sendall(b"GET /events_stream/ HTTP/1.0\r\n\r\n")
+            while stream.readline() != b"data: connected\n":
+                pass
+            ids = [server.post({"event_type": "a"})[0] for _ in range(5)]
+            found: list[int] = []
+            while len(found) < 5:
+                line = stream.readline()
+                if line.startswith(b"id: "):
+                    found.append(int(line[4:]))
+            assert found == ids
+        assert server.metrics()[DELIVERIES.format("direct")] == 0
+
+
+def test_a_unix_socket_is_sent_to_directly(tmp_path: Path) -> None:
+    def command(port: int) -> list[str]:
+        binds = ("--bind", f"127.0.0.1:{port}", "--bind", f"unix:{tmp_path / 'socket'}")
+        return gunicorn_command(tmp_path, *binds)
+
+    with Server(tmp_path, workers=1, command=command) as server:
+        with socket.socket(socket.AF_UNIX) as made, made.makefile("rb") as stream:
+            made.settimeout(WAIT_SECONDS)
+            made.connect(str(tmp_path / "socket"))
+            made.sendall(b"GET /events_stream/ HTTP/1.1\r\nHost: a\r\n\r\n")
+            while stream.readline() != b"data: connected\n":
+                pass
+            ids = [server.post({"event_type": "a"})[0] for _ in range(20)]
+            found: list[int] = []
+            while len(found) < 20:
+                line = stream.readline()
+                if line.startswith(b"id: "):
+                    found.append(int(line[4:]))
+            assert found == ids
+            assert server.metrics()[DELIVERIES.format("direct")] >= 17
+
+
+GZIP = '''
+import zlib
+
+from wsgi import app as inner
+
+
+def app(environ, start_response):
+    """Compress every stream, flushing after each part."""
+
+    def begin(status, headers, exc_info=None):
+        return start_response(status, [*headers, ("Content-Encoding", "gzip")], exc_info)
+
+    if not environ["PATH_INFO"].startswith("/events_stream"):
+        return inner(environ, start_response)
+    parts = inner(environ, begin)
+
+    def compressed():
+        made = zlib.compressobj(wbits=31)
+        try:
+            for part in parts:
+                yield made.compress(part) + made.flush(zlib.Z_SYNC_FLUSH)
+        finally:
+            parts.close()
+
+    return compressed()
+'''
+
+
+def test_what_a_middleware_compresses_is_never_written_to_directly(tmp_path: Path) -> None:
+    (tmp_path / "compressed.py").write_text(GZIP)
+
+    def command(port: int) -> list[str]:
+        return [*gunicorn_command(tmp_path)[:-1], "--pythonpath", str(tmp_path), "compressed:app"]
+
+    with Server(tmp_path, workers=1, command=command) as server:
+        made = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT_SECONDS)
+        made.request("GET", "/events_stream/")
+        answer = made.getresponse()
+        unpack = zlib.decompressobj(wbits=31)
+        text = unpack.decompress(answer.read1())
+        ids = [server.post({"event_type": "a"})[0] for _ in range(20)]
+        while b"id: %d\n" % ids[-1] not in text:
+            text += unpack.decompress(answer.read1())
+        assert [b"id: %d\n" % id in text for id in ids] == [True] * 20
+        assert text.count(b"event: message\n") == 20
+        assert server.metrics()[DELIVERIES.format("direct")] == 0
+        made.close()

@@ -122,8 +122,8 @@ def test_every_byte_under_a_flood_of_events(tmp_path: Path, measured: Measured) 
                     for each in readers
                     if not each.ended and each.next_read <= now
                 }
-                for found in select.select(list(reading), [], [], 0.01)[0]:
-                    reader = reading[found]
+                for ready in select.select(list(reading), [], [], 0.01)[0]:
+                    reader = reading[ready]
                     reader.read(hurry=stop.is_set())
                     reader.next_read = now + reader.pause
                 if stop.is_set() and not terminated:

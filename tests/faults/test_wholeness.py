@@ -146,14 +146,14 @@ def test_every_byte_under_a_flood_of_events(tmp_path: Path, measured: Measured) 
         if found:
             assert found[0] == b"event: info\ndata: connected\nretry: 3000"
         expected: int | None = None
-        for number, each in enumerate(found[1:], 1):
-            if each == b"event: heartbeat\ndata: ping":
+        for number, part in enumerate(found[1:], 1):
+            if part == b"event: heartbeat\ndata: ping":
                 heartbeats += 1
                 continue
-            if each.startswith(b"event: info\ndata: closing\n"):
+            if part.startswith(b"event: info\ndata: closing\n"):
                 assert number == len(found) - 1
                 continue
-            head, line, envelope = each.split(b"\n")
+            head, line, envelope = part.split(b"\n")
             id = int(line.removeprefix(b"id: "))
             assert head == b"event: message"
             assert expected in (None, id), f"seed {seed}"
@@ -162,7 +162,7 @@ def test_every_byte_under_a_flood_of_events(tmp_path: Path, measured: Measured) 
             assert envelope.endswith(b"}")
             expected = id + 1
             frames += 1
-            size += len(each)
+            size += len(part)
         if whole:
             assert expected == max(sent) + 1, f"seed {seed}"
     assert heartbeats

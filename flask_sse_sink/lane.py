@@ -34,8 +34,11 @@ class Lane:
     def of(cls, environ: Mapping[str, Any]) -> Self | None:
         """Return the request's lane, None where only the server itself can write to the client.
 
-        That is so with TLS, HTTP/2, HTTP/1.0, and any server that isn't known.
+        That is so with TLS, HTTP/2, HTTP/1.0, any server that isn't known, and without the
+        interpreter's lock, which :class:`~flask_sse_sink.outbox.Outbox` counts on.
         """
+        if not getattr(sys, "_is_gil_enabled", lambda: True)():
+            return None
         connection = environ.get("gunicorn.socket")
         # The type itself: a TLS socket and gevent's are others.
         if not NOW or type(connection) is not socket.socket:

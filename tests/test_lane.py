@@ -83,6 +83,13 @@ def test_a_socket_under_tls_is_no_lane(connection: socket.socket) -> None:
         assert Lane.of(environ(wrapped)) is None
 
 
+def test_without_the_interpreters_lock_there_is_no_lane(
+    connection: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys._is_gil_enabled", lambda: False, raising=False)
+    assert Lane.of(environ(connection)) is None
+
+
 @pytest.mark.parametrize("worker", [SyncWorker, lambda: None])
 def test_another_worker_or_server_gives_no_lane(
     connection: socket.socket, monkeypatch: pytest.MonkeyPatch, worker: Any

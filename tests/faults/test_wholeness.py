@@ -50,7 +50,7 @@ def body(raw: bytes, whole: bool) -> bytes:
     head, _, rest = raw.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 "), raw[:500]
     assert b"transfer-encoding: chunked" in head.lower()
-    parts = []
+    parts: list[bytes] = []
     at = 0
     while at < len(rest):
         end = rest.find(b"\r\n", at)

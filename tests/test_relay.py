@@ -223,3 +223,91 @@ def test_no_retention_keeps_all_and_starts_no_thread(log: _Log) -> None:
     retention.start()
     assert not retention.loop.alive
     retention.stop()
+
+
+def test_after_a_slow_delivery_what_comes_goes_out_together(
+    log: _Log, seen: _Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "PAUSE_SECONDS", 5.0)
+    groups: list[int] = []
+
+    def emit(events: list[Event]) -> None:
+        time.sleep(0.2)
+        groups.append(len(events))
+        seen.emit(events)
+
+    relay = Relay(log, emit)
+    relay._cursor = 0
+    log.append(_events(1))
+    relay.pump()
+    log.append(_events(1))
+    pump = threading.Thread(target=relay.pump)
+    pump.start()
+    # It pauses as long as the delivery took: this comes in time.
+    log.append(_events(1))
+    pump.join(20)
+    seen.wait_for([1, 2, 3])
+    assert groups == [1, 2]
+
+
+def test_those_who_wait_to_join_share_one_look_into_the_log(log: _Log, seen: _Seen) -> None:
+    looks: list[int] = []
+    inside, goes_on = threading.Event(), threading.Event()
+
+    class Counting(_Log):
+        def read(self, after: int, limit: int) -> list[Event]:
+            looks.append(after)
+            if len(looks) == 1:
+                inside.set()
+                assert goes_on.wait(20)
+            return super().read(after, limit)
+
+    counting = Counting(log.path)
+    relay = Relay(counting, seen.emit)
+    relay._cursor = 0
+    joined: list[int] = []
+    with ThreadPoolExecutor(9) as pool:
+        first = pool.submit(relay.join, lambda: joined.append(0))
+        assert inside.wait(20)
+        log.append(_events(2))
+        others = [pool.submit(relay.join, lambda n=n: joined.append(n)) for n in range(1, 9)]  # type: ignore[misc]
+        _until(lambda: len(relay._joining) == 8)
+        goes_on.set()
+        assert first.result(20) in (0, 2)
+        assert [other.result(20) for other in others] == [2] * 8
+    assert sorted(joined) == list(range(9))
+    assert len(looks) == 2
+    counting.close()
+
+
+def test_a_look_that_fails_lets_in_nobody_and_the_next_tries_again(log: _Log, seen: _Seen) -> None:
+    inside, goes_on = threading.Event(), threading.Event()
+
+    class Failing(_Log):
+        looks = 0
+
+        def read(self, after: int, limit: int) -> list[Event]:
+            self.looks += 1
+            if self.looks == 1:
+                inside.set()
+                assert goes_on.wait(20)
+            if self.looks == 2:
+                raise LogUnavailable("away")
+            return super().read(after, limit)
+
+    failing = Failing(log.path)
+    relay = Relay(failing, seen.emit)
+    relay._cursor = 0
+    joined: list[int] = []
+    with ThreadPoolExecutor(5) as pool:
+        first = pool.submit(relay.join, lambda: joined.append(0))
+        assert inside.wait(20)
+        others = [pool.submit(relay.join, lambda n=n: joined.append(n)) for n in range(1, 5)]  # type: ignore[misc]
+        _until(lambda: len(relay._joining) == 4)
+        goes_on.set()
+        assert first.result(20) == 0
+        failures = [type(other.exception(20)) for other in others]
+    assert sorted(map(str, failures)) == sorted(map(str, [LogUnavailable, *[type(None)] * 3]))
+    assert len(joined) == 4
+    assert sorted(joined) == sorted(set(joined))
+    failing.close()

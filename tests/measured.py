@@ -17,9 +17,11 @@ _rows: list[tuple[str, str, str]] = []
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Measured:
     """Note a figure: what was measured, and the result with its unit."""
+    way = request.node.funcargs.get("both_ways", "direct")
 
     def note(what: str, result: str) -> None:
-        _rows.append((request.node.nodeid, what, result))
+        named = what if way == "direct" else f"{what} ({way})"
+        _rows.append((request.node.nodeid, named, result))
 
     return note
 
@@ -29,6 +31,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     terminalreporter.section("measured")
     for _, what, result in sorted(_rows):
-        terminalreporter.write_line(f"{what:72} {result}")
+        terminalreporter.write_line(f"{what:80} {result}")
     if name := os.environ.get("MEASURED"):
         Path(name).write_text(json.dumps(sorted(_rows), indent=1))

@@ -21,10 +21,10 @@ class Client:
     """One stream. ``sink`` is the sink's name, ``filter`` what the client asked for.
 
     ``address`` is the peer's, ``connected_at`` seconds on the monotonic clock, ``missed`` how many
-    events it lost for being slow. ``reason`` says why it
-    ended and is empty while it is open: ``closed`` (the peer hung up), ``stalled`` (it took
-    nothing for ``write_timeout``), ``drained`` (the server is stopping), ``refused`` (it was never
-    let in), ``failed`` (an error), or the word that :meth:`end` was given.
+    events it lost for being slow. ``reason`` says why it ended and is empty while it is open:
+    ``closed`` (the peer hung up), ``stalled`` (it took nothing for ``write_timeout``), ``drained``
+    (the server is stopping), ``refused`` (it was never let in), ``failed`` (an error), or the word
+    that :meth:`end` was given.
     """
 
     def __init__(
@@ -159,5 +159,8 @@ class Client:
 
     def _lost_peer(self, error: OSError) -> None:
         assert self._lane is not None, "a send without a lane"
-        self.drop("stalled" if error.errno in SILENCE else "closed")
+        if isinstance(error, InterruptedError):
+            self.drop("failed")
+        else:
+            self.drop("stalled" if error.errno in SILENCE else "closed")
         self._lane.cut()

@@ -391,6 +391,30 @@ def test_a_stream_that_is_dropped_with_half_a_chunk_on_the_wire_is_cut_there() -
     assert served.raw.endswith(coded(messages(1))[:9])
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BrokenPipeError(errno.EPIPE, "gone"), "closed"),
+        (OSError(errno.ETIMEDOUT, "silent"), "stalled"),
+        (KeyboardInterrupt(), "failed"),
+    ],
+)
+def test_a_stream_says_why_a_send_ended_it(error: BaseException, reason: str) -> None:
+    served = Served(65536)
+    lane = served.client._lane
+    assert lane is not None
+    lane.send = refuse(error)
+    served.read(0)
+    while not served.outbox._idle:
+        time.sleep(0.001)
+    with contextlib.suppress(KeyboardInterrupt):
+        served.send(chunk(1))
+    served.join()
+    assert served.client.reason == reason
+    # The connection is cut: nothing comes after what may be half a chunk.
+    assert not served.raw.endswith(b"0\r\n\r\n")
+
+
 def bodies(raw: bytes) -> Iterator[bytes]:
     """Yield the chunks of a chunked body; what is left over of a last one too."""
     while raw:

@@ -121,7 +121,10 @@ class Metrics:
         found = self._sinks.get(name)
         if found is None:
             with self._lock:
-                found = self._sinks.setdefault(name, SinkMetrics(self, name))
+                found = self._sinks.get(name)
+                if found is None:
+                    with _making_files():
+                        found = self._sinks[name] = SinkMetrics(self, name)
         return found
 
 
@@ -134,7 +137,8 @@ def get() -> Metrics:
     if not _made:
         with _making:
             if not _made:
-                _made.append(Metrics())
+                with _making_files():
+                    _made.append(Metrics())
     return _made[0]
 
 
@@ -222,6 +226,12 @@ def _fold(ended: Path, total: Path) -> None:
         values.close()  # type: ignore[no-untyped-call]
     os.replace(fresh, total)
     ended.unlink()
+
+
+def _making_files() -> contextlib.AbstractContextManager[None]:
+    """Return the lock under which files are made: whoever adds up can't read a new one yet."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    return _locked(folder, fcntl.LOCK_EX) if folder else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -128,6 +129,21 @@ def test_what_an_ended_process_counted_is_told_on(
         assert f'sse_sink_delivery_seconds_bucket{{le="0.02",sink="live"}} {number}.0' in told
     monkeypatch.delenv(metrics.FOLDER_VARIABLE)
     metrics.fold(int(done.stdout))
+
+
+def test_files_are_made_while_nobody_adds_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(metrics.FOLDER_VARIABLE, str(tmp_path))
+    made = "from flask_sse_sink import metrics; metrics.get().sink('live')"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with metrics._locked(str(tmp_path), fcntl.LOCK_SH):
+        other = subprocess.Popen([sys.executable, "-c", made], env=environment)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(1.5)
+        assert list(tmp_path.glob("*.db")) == []
+    assert other.wait(20) == 0
+    assert list(tmp_path.glob("*.db")) != []
 
 
 def test_a_folder_is_made_for_a_server_and_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ class Engine:
         assert self._watcher is not None, "not started"
         return self._watcher
 
-    def lane(self, environ: Mapping[str, Any]) -> Lane | None:
+    def lane(self, environ: dict[str, Any]) -> Lane | None:
         """Return the direct lane to the client of a request, None where it can't be safe."""
         return Lane.of(environ) if self.settings.server.direct_send else None
 

@@ -23,15 +23,18 @@ class Lane:
     ``send`` is the socket's own; what is given to it must be whole chunks.
     """
 
-    __slots__ = ("send", "_socket", "_response")
+    __slots__ = ("send", "_socket", "_response", "_environ")
 
-    def __init__(self, connection: socket.socket, response: Any) -> None:
+    def __init__(
+        self, connection: socket.socket, response: Any, environ: dict[str, Any] | None = None
+    ) -> None:
         self.send: Callable[[bytes, int], int] = connection.send
         self._socket = connection
         self._response = response
+        self._environ = environ
 
     @classmethod
-    def of(cls, environ: Mapping[str, Any]) -> Self | None:
+    def of(cls, environ: dict[str, Any]) -> Self | None:
         """Return the request's lane, None where only the server itself can write to the client.
 
         That is so with TLS, HTTP/2, HTTP/1.0, any server that isn't known, and without the
@@ -49,7 +52,7 @@ class Lane:
         if type(host.gunicorn_worker()).__name__ != "ThreadWorker":
             return None
         response = _response(environ)
-        return None if response is None else cls(connection, response)
+        return None if response is None else cls(connection, response, environ)
 
     def opens(self, size: int) -> bool:
         """Return whether the ``size`` bytes that were yielded until now went out as they were.
@@ -57,6 +60,10 @@ class Lane:
         Or did something on the way hold them back, compress or frame them in another way?
         """
         response, self._response = self._response, None
+        environ, self._environ = self._environ, None
+        if environ is not None:
+            # Hints can't be sent any more, and what sends them takes half a kilobyte.
+            environ.pop("wsgi.early_hints", None)
         encoded = any(name.lower() == "content-encoding" for name, _ in response.headers)
         return bool(response.chunked and response.sent == size and not encoded)
 

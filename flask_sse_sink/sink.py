@@ -43,7 +43,7 @@ class Host(Protocol):
     def watcher(self) -> Watcher:
         """Return what watches the peers, once :meth:`started`."""
 
-    def lane(self, environ: Mapping[str, Any]) -> Lane | None:
+    def lane(self, environ: dict[str, Any]) -> Lane | None:
         """Return the direct lane to the client of a request, if it may have one."""
 
     def started(self) -> Relay:

@@ -112,7 +112,9 @@ def test_a_lane_opens_if_the_first_bytes_went_out_as_they_were(
     connection: socket.socket, opens: bool, changed: dict[str, object]
 ) -> None:
     answer = SimpleNamespace(**{"sent": 10, "chunked": True, "headers": [], **changed})
-    assert Lane(connection, answer).opens(10) is opens
+    request = {"wsgi.early_hints": object()}
+    assert Lane(connection, answer, request).opens(10) is opens
+    assert request == {}
 
 
 def deliver(server: Server, way: str) -> None:

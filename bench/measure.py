@@ -97,8 +97,9 @@ class Measurement:
                     yield self._ingest(server, board, each)
             if not wanted:
                 return
-            paths = [self._path(server, index, filters) for index in range(wanted - others)]
-            paths += [self._path(server, index + 1, 10**9) for index in range(others)]
+            kinds = [index % filters if filters else None for index in range(wanted - others)]
+            kinds += range(filters, filters + others)
+            paths = [self._path(server, kind) for kind in kinds]
             # What the first clients cost once, such as code that is loaded, no client costs again.
             with contextlib.closing(Clients(server.port, board)) as first:
                 first.connect(paths[:_FIRST], greeted=self._system.greets)
@@ -147,8 +148,8 @@ class Measurement:
         )
 
     @staticmethod
-    def _path(server: Server, index: int, filters: int) -> str:
-        query = f"?event_type={EVENT_TYPE}.{index % filters}" if filters else ""
+    def _path(server: Server, kind: int | None) -> str:
+        query = "" if kind is None else f"?event_type={EVENT_TYPE}.{kind}"
         return server.stream + query
 
     def _items(self, filters: int) -> list[str]:

@@ -149,13 +149,13 @@ class Client:
 
     def _finish(self, rest: memoryview) -> None:
         assert self._lane is not None, "a rest without a lane"
+        if self.over:
+            self._lane.cut()
+            return
         try:
-            if not self.over:
-                self._lane.finish(rest)
-                return
+            self._lane.finish(rest)
         except OSError as error:
             self._lost_peer(error)
-        self._lane.cut()
 
     def _lost_peer(self, error: OSError) -> None:
         assert self._lane is not None, "a send without a lane"

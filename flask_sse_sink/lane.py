@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from . import host
+from .peer import Peer
 
 #: The flag with which a send takes what the kernel has room for, and never waits.
 NOW: int = getattr(socket, "MSG_DONTWAIT", 0)
@@ -76,10 +77,7 @@ class Lane:
 
     def cut(self) -> None:
         """See that nothing comes after half a chunk, where the peer would take it for the rest."""
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+        Peer(self._socket).cut()
 
 
 def _response(environ: Mapping[str, Any]) -> Any:

@@ -164,13 +164,15 @@ class Sink:
             give_back = host.admit(self, client.address, request.environ)
         except TooManyClients as error:
             return self._refuse(client, "Too many clients", str(error))
+        away: LogUnavailable | None
         try:
             relay = host.started()
-            if relay.away is not None:
-                raise relay.away
+            away = relay.away
         except LogUnavailable as error:
+            away = error
+        if away is not None:
             give_back()
-            return self._refuse(client, "The event log is away", str(error))
+            return self._refuse(client, "The event log is away", str(away))
         request.environ[ENVIRON_KEY] = client
         tie = _Tie(self, client, Peer.of(request.environ), host.watcher, relay, give_back)
         response = Response(client.stream(tie.join, tie.leave, tie.wrote), headers=HEADERS)

@@ -27,5 +27,24 @@ def messages(*ids: int) -> bytes:
     return b"".join(frame.message(event(id)) for id in ids)
 
 
+def unchunk(raw: bytes) -> tuple[bytes, bool]:
+    """Return a body in chunked coding without it, and whether its last chunk is there.
+
+    It may be cut anywhere; what there is must be sound.
+    """
+    parts: list[bytes] = []
+    at = 0
+    while (end := raw.find(b"\r\n", at)) >= 0:
+        size = int(raw[at:end], 16)
+        if not size:
+            assert b"0\r\n\r\n".startswith(raw[at:])
+            return b"".join(parts), raw[at:] == b"0\r\n\r\n"
+        parts.append(raw[end + 2 : end + 2 + size])
+        tail = raw[end + 2 + size : end + 4 + size]
+        assert b"\r\n".startswith(tail), tail
+        at = end + 4 + size
+    return b"".join(parts), False
+
+
 def ids_in(data: bytes) -> list[int]:
     return [int(id) for id in re.findall(rb"^id: (\d+)$", data, re.MULTILINE)]

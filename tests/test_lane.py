@@ -142,20 +142,25 @@ def test_flask_run_sends_through_the_queue(tmp_path: Path) -> None:
         deliver(server, "queue")
 
 
+def read_by_hand(server: Server, made: socket.socket, request: bytes, count: int) -> None:
+    """Publish so many events, and check that the stream on this connection has them."""
+    with made.makefile("rb") as stream:
+        made.sendall(request)
+        while stream.readline() != b"data: connected\n":
+            pass
+        ids = [server.post({"event_type": "a"})[0] for _ in range(count)]
+        found: list[int] = []
+        while len(found) < count:
+            line = stream.readline()
+            if line.startswith(b"id: "):
+                found.append(int(line[4:]))
+        assert found == ids
+
+
 def test_a_client_of_http_1_0_is_sent_to_through_the_queue(tmp_path: Path) -> None:
     with Server(tmp_path, workers=1) as server:
-        made = socket.create_connection(("127.0.0.1", server.port), WAIT_SECONDS)
-        with made, made.makefile("rb") as stream:
-            made.sendall(b"GET /events_stream/ HTTP/1.0\r\n\r\n")
-            while stream.readline() != b"data: connected\n":
-                pass
-            ids = [server.post({"event_type": "a"})[0] for _ in range(5)]
-            found: list[int] = []
-            while len(found) < 5:
-                line = stream.readline()
-                if line.startswith(b"id: "):
-                    found.append(int(line[4:]))
-            assert found == ids
+        with socket.create_connection(("127.0.0.1", server.port), WAIT_SECONDS) as made:
+            read_by_hand(server, made, b"GET /events_stream/ HTTP/1.0\r\n\r\n", 5)
         assert server.metrics()[DELIVERIES.format("direct")] == 0
 
 
@@ -165,19 +170,10 @@ def test_a_unix_socket_is_sent_to_directly(tmp_path: Path) -> None:
         return gunicorn_command(tmp_path, *binds)
 
     with Server(tmp_path, workers=1, command=command) as server:
-        with socket.socket(socket.AF_UNIX) as made, made.makefile("rb") as stream:
+        with socket.socket(socket.AF_UNIX) as made:
             made.settimeout(WAIT_SECONDS)
             made.connect(str(tmp_path / "socket"))
-            made.sendall(b"GET /events_stream/ HTTP/1.1\r\nHost: a\r\n\r\n")
-            while stream.readline() != b"data: connected\n":
-                pass
-            ids = [server.post({"event_type": "a"})[0] for _ in range(20)]
-            found: list[int] = []
-            while len(found) < 20:
-                line = stream.readline()
-                if line.startswith(b"id: "):
-                    found.append(int(line[4:]))
-            assert found == ids
+            read_by_hand(server, made, b"GET /events_stream/ HTTP/1.1\r\nHost: a\r\n\r\n", 20)
             assert server.metrics()[DELIVERIES.format("direct")] >= 17
 
 

@@ -11,11 +11,12 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
-from chunks import MANY, chunk, event, ids_in, messages
+from chunks import MANY, chunk, event, ids_in, messages, unchunk
+from gunicorn_server import wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,8 +41,7 @@ class Thread:
         self.found: list[Taken | None] = []
         self._thread = threading.Thread(target=self._run, args=(timeout,))
         self._thread.start()
-        while not self.outbox._idle and self._thread.is_alive():
-            time.sleep(0.001)
+        wait_until(lambda: self.outbox._idle or not self._thread.is_alive(), "it waits")
 
     def _run(self, timeout: float) -> None:
         try:
@@ -383,8 +383,7 @@ def test_a_stream_that_is_dropped_with_half_a_chunk_on_the_wire_is_cut_there() -
 
     lane.send = half
     served.read(0)
-    while not served.outbox._idle:
-        time.sleep(0.001)
+    wait_until(lambda: served.outbox._idle, "its thread waits")
     served.send(chunk(1))
     served.join()
     # Nothing that the server adds at the end is taken for the rest of the frame.
@@ -405,25 +404,13 @@ def test_a_stream_says_why_a_send_ended_it(error: BaseException, reason: str) ->
     assert lane is not None
     lane.send = refuse(error)
     served.read(0)
-    while not served.outbox._idle:
-        time.sleep(0.001)
+    wait_until(lambda: served.outbox._idle, "its thread waits")
     with contextlib.suppress(KeyboardInterrupt):
         served.send(chunk(1))
     served.join()
     assert served.client.reason == reason
     # The connection is cut: nothing comes after what may be half a chunk.
     assert not served.raw.endswith(b"0\r\n\r\n")
-
-
-def bodies(raw: bytes) -> Iterator[bytes]:
-    """Yield the chunks of a chunked body; what is left over of a last one too."""
-    while raw:
-        head, _, rest = raw.partition(b"\r\n")
-        size = int(head, 16)
-        if len(rest) >= size + 2:
-            assert rest[size : size + 2] == b"\r\n"
-        yield rest[:size]
-        raw = rest[size + 2 :]
 
 
 STEPS = st.lists(
@@ -467,7 +454,7 @@ def test_what_is_read_is_whole_frames_in_order(
     served.client.end("drained")
     served.join()
     assert served.raw.endswith(b"0\r\n\r\n")
-    found = frames_in(b"".join(bodies(served.raw)))
+    found = frames_in(unchunk(served.raw)[0])
     assert found[0] == HELLO
     assert found[-1].startswith(CLOSING)
     assert [each for each in found[1:-1] if each != frame.HEARTBEAT] == expected
@@ -488,7 +475,7 @@ def test_a_peer_that_hangs_up_has_read_whole_frames_up_to_the_last_byte(
         served.client.drop("closed")
     served.client.end("drained")
     served.join()
-    *found, end = b"".join(bodies(served.raw)).split(b"\n\n")
+    *found, end = unchunk(served.raw)[0].split(b"\n\n")
     messages = [each + b"\n\n" for each in found[1:]]
     messages = [each for each in messages if each not in (frame.HEARTBEAT, b"")]
     if messages and messages[-1].startswith(CLOSING):
@@ -512,7 +499,7 @@ def test_a_slow_reader_misses_what_the_notices_say_and_nothing_else(
     served.join()
     expected = 1
     missed = 0
-    for each in frames_in(b"".join(bodies(served.raw)))[1:-1]:
+    for each in frames_in(unchunk(served.raw)[0])[1:-1]:
         if each == frame.HEARTBEAT:
             continue
         notice = re.fullmatch(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -250,64 +250,60 @@ def test_after_a_slow_delivery_what_comes_goes_out_together(
     assert groups == [1, 2]
 
 
-def test_those_who_wait_to_join_share_one_look_into_the_log(log: _Log, seen: _Seen) -> None:
-    looks: list[int] = []
-    inside, goes_on = threading.Event(), threading.Event()
+class _Held(_Log):
+    """A log whose first look is held until ``goes_on``; the look number ``fails_at`` fails."""
 
-    class Counting(_Log):
-        def read(self, after: int, limit: int) -> list[Event]:
-            looks.append(after)
-            if len(looks) == 1:
-                inside.set()
-                assert goes_on.wait(20)
-            return super().read(after, limit)
+    def __init__(self, path: Path, fails_at: int = 0) -> None:
+        super().__init__(path)
+        self.looks = 0
+        self.fails_at = fails_at
+        self.inside, self.goes_on = threading.Event(), threading.Event()
 
-    counting = Counting(log.path)
-    relay = Relay(counting, seen.emit)
+    def read(self, after: int, limit: int) -> list[Event]:
+        self.looks += 1
+        if self.looks == 1:
+            self.inside.set()
+            assert self.goes_on.wait(20)
+        if self.looks == self.fails_at:
+            raise LogUnavailable("away")
+        return super().read(after, limit)
+
+
+def _join_at_once(
+    held: _Held, seen: _Seen, count: int, meanwhile: Callable[[], object] = lambda: None
+) -> tuple[Future[int], list[Future[int]], list[int]]:
+    """Join while the first to join looks; return its future, the others', and who was let in."""
+    relay = Relay(held, seen.emit)
     relay._cursor = 0
     joined: list[int] = []
-    with ThreadPoolExecutor(9) as pool:
-        first = pool.submit(relay.join, lambda: joined.append(0))
-        assert inside.wait(20)
-        log.append(_events(2))
-        others = [pool.submit(relay.join, lambda n=n: joined.append(n)) for n in range(1, 9)]  # type: ignore[misc]
-        _until(lambda: len(relay._joining) == 8)
-        goes_on.set()
-        assert first.result(20) in (0, 2)
-        assert [other.result(20) for other in others] == [2] * 8
+
+    def join(number: int) -> int:
+        return relay.join(lambda: joined.append(number))
+
+    with ThreadPoolExecutor(count + 1) as pool:
+        first = pool.submit(join, 0)
+        assert held.inside.wait(20)
+        meanwhile()
+        others = [pool.submit(join, number) for number in range(1, count + 1)]
+        _until(lambda: len(relay._joining) == count)
+        held.goes_on.set()
+    held.close()
+    return first, others, joined
+
+
+def test_those_who_wait_to_join_share_one_look_into_the_log(log: _Log, seen: _Seen) -> None:
+    held = _Held(log.path)
+    first, others, joined = _join_at_once(held, seen, 8, lambda: log.append(_events(2)))
+    assert first.result(20) in (0, 2)
+    assert [other.result(20) for other in others] == [2] * 8
     assert sorted(joined) == list(range(9))
-    assert len(looks) == 2
-    counting.close()
+    assert held.looks == 2
 
 
 def test_a_look_that_fails_lets_in_nobody_and_the_next_tries_again(log: _Log, seen: _Seen) -> None:
-    inside, goes_on = threading.Event(), threading.Event()
-
-    class Failing(_Log):
-        looks = 0
-
-        def read(self, after: int, limit: int) -> list[Event]:
-            self.looks += 1
-            if self.looks == 1:
-                inside.set()
-                assert goes_on.wait(20)
-            if self.looks == 2:
-                raise LogUnavailable("away")
-            return super().read(after, limit)
-
-    failing = Failing(log.path)
-    relay = Relay(failing, seen.emit)
-    relay._cursor = 0
-    joined: list[int] = []
-    with ThreadPoolExecutor(5) as pool:
-        first = pool.submit(relay.join, lambda: joined.append(0))
-        assert inside.wait(20)
-        others = [pool.submit(relay.join, lambda n=n: joined.append(n)) for n in range(1, 5)]  # type: ignore[misc]
-        _until(lambda: len(relay._joining) == 4)
-        goes_on.set()
-        assert first.result(20) == 0
-        failures = [type(other.exception(20)) for other in others]
+    first, others, joined = _join_at_once(_Held(log.path, fails_at=2), seen, 4)
+    assert first.result(20) == 0
+    failures = [type(other.exception(20)) for other in others]
     assert sorted(map(str, failures)) == sorted(map(str, [LogUnavailable, *[type(None)] * 3]))
     assert len(joined) == 4
     assert sorted(joined) == sorted(set(joined))
-    failing.close()

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from chunks import unchunk
 from gunicorn_server import STREAM_PATH, Server
 from measured import Measured
 
@@ -50,22 +51,9 @@ def body(raw: bytes, whole: bool) -> bytes:
     head, _, rest = raw.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 "), raw[:500]
     assert b"transfer-encoding: chunked" in head.lower()
-    parts: list[bytes] = []
-    at = 0
-    while at < len(rest):
-        end = rest.find(b"\r\n", at)
-        if end < 0:
-            break
-        size = int(rest[at:end], 16)
-        if not size:
-            assert rest[at:] == b"0\r\n\r\n"
-            return b"".join(parts)
-        parts.append(rest[end + 2 : end + 2 + size])
-        tail = rest[end + 2 + size : end + 4 + size]
-        assert b"\r\n".startswith(tail), tail
-        at = end + 4 + size
-    assert not whole, "the last chunk is missing"
-    return b"".join(parts)
+    found, ended = unchunk(rest)
+    assert ended or not whole, "the last chunk is missing"
+    return found
 
 
 def publish(server: Server, seed: int, stop: threading.Event, sent: dict[int, object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from . import frame
 from .event import Event
@@ -23,15 +23,33 @@ class Chunk:
     )
 
     def __init__(self, events: list[Event]) -> None:
+        self._fill(
+            events,
+            [frame.message(event) for event in events],
+            [event.id for event in events],
+            datetime.fromisoformat(events[0].created_at).timestamp(),
+        )
+
+    @classmethod
+    def gap(cls, count: int | None, first_id: int, last_id: int) -> Self:
+        """Return the notice that these events are lost, in the place that they would have had."""
+        self = cls.__new__(cls)
+        notice = frame.missed(count, first_id, last_id, reason="pruned")
+        self._fill([], [notice], [last_id], time.time())
+        return self
+
+    def _fill(
+        self, events: list[Event], frames: list[bytes], ids: list[int], stored_at: float
+    ) -> None:
         self.events = events
-        self.frames = [frame.message(event) for event in events]
-        self.ids = [event.id for event in events]
-        self.first_id = self.ids[0]
-        self.last_id = self.ids[-1]
-        self.count = len(events)
-        self.data = self.frames[0] if len(events) == 1 else b"".join(self.frames)
+        self.frames = frames
+        self.ids = ids
+        self.first_id = ids[0]
+        self.last_id = ids[-1]
+        self.count = len(frames)
+        self.data = frames[0] if len(frames) == 1 else b"".join(frames)
         self.wire = b""
-        self.stored_at = datetime.fromisoformat(events[0].created_at).timestamp()
+        self.stored_at = stored_at
         self.made_at = time.monotonic()
 
     def code(self) -> bytes:
@@ -50,7 +68,8 @@ class Taken(NamedTuple):
 
     ``stored_at`` is when the oldest of the events was stored, in seconds since the epoch.
     ``rest`` goes to the wire before ``data``, as it is: the end of a chunk that was sent in part,
-    whose frames are counted here.
+    whose frames are counted here. ``behind`` is set where too much waited: the log has to tell
+    what comes after this id.
     """
 
     data: bytes
@@ -58,3 +77,4 @@ class Taken(NamedTuple):
     lost: int = 0
     stored_at: float | None = None
     rest: memoryview | None = None
+    behind: int | None = None

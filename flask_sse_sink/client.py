@@ -14,7 +14,11 @@ from .lane import Lane
 from .outbox import Outbox
 from .pattern import Filter
 from .peer import SILENCE
+from .replay import Replay
 from .settings import SinkSettings
+
+_LEAST_BACKOFF_SECONDS = 0.1
+_MOST_BACKOFF_SECONDS = 5.0
 
 
 class Client:
@@ -48,7 +52,7 @@ class Client:
         self._settings = settings
         self._ended_after = 0.0
         #: Where its events go.
-        self.outbox = Outbox(settings.queue_size, settings.queue_bytes)
+        self.outbox = Outbox(settings.queue_size, settings.queue_bytes, settings.replay.on)
         self._lane = lane
 
     @property
@@ -86,14 +90,16 @@ class Client:
         self,
         join: Callable[[Client], None],
         leave: Callable[[Client], None],
-        wrote: Callable[[Taken], None] = lambda taken: None,
+        wrote: Callable[[Taken, bool], None] = lambda taken, replayed: None,
+        replay: Replay | None = None,
     ) -> Iterator[bytes]:
         """Yield the stream's bytes until its peer is gone or :meth:`end` is called.
 
         ``join`` is called before the first bytes, so that every event after it is waiting by the
         time the peer has read them; where the log is away, the peer is told to come back.
         ``wrote`` is called after each write of events, ``leave`` when the stream is over, however
-        it ends.
+        it ends. With a ``replay``, which enters by itself where it doesn't begin live, nothing
+        is lost: what doesn't fit into the outbox is read from the log.
         """
         retry_ms = round(self._settings.retry * 1000)
         heartbeat_seconds = self._settings.heartbeat_timeout
@@ -104,16 +110,22 @@ class Client:
             yield frame.busy(round(retry_ms * random.uniform(1, 2)))
             return
         try:
-            self.writing_since = time.monotonic()
             first = frame.connected(retry_ms)
+            if replay is not None and replay.after is None:
+                first = frame.connected(retry_ms, replay.entered)
+            self.writing_since = time.monotonic()
             yield first
             self.writing_since = 0.0
             self._open_lane(len(first))
+            if replay is not None and replay.after is not None:
+                yield from self._catch_up(replay, wrote)
             while True:
                 try:
                     taken = self.outbox.get_frames(heartbeat_seconds)
                 except queue.Empty:
-                    taken = Taken(frame.HEARTBEAT, 0)
+                    taken = Taken(self._heartbeat(replay), 0)
+                    if not taken.data:
+                        continue
                 self.missed += taken.lost
                 self.writing_since = time.monotonic()
                 if taken.rest is not None:
@@ -124,14 +136,18 @@ class Client:
                     return
                 if taken.data:
                     yield taken.data
-                elif taken.rest is None:
+                elif taken.rest is None and taken.behind is None:
                     # Those who all end at once should not all come back at once.
                     yield frame.closing(round(retry_ms * random.uniform(1, 2)))
                     return
                 self.writing_since = 0.0
                 if taken.frames:
                     self.outbox.written += taken.frames
-                    wrote(taken)
+                    wrote(taken, False)
+                if taken.behind is not None and replay is not None:
+                    replay.leave()
+                    replay.restart(taken.behind)
+                    yield from self._catch_up(replay, wrote)
         except GeneratorExit:
             raise
         except BaseException:
@@ -141,6 +157,45 @@ class Client:
             self.reason = self.reason or "closed"
             self._ended_after = time.monotonic() - self.connected_at
             leave(self)
+
+    def _heartbeat(self, replay: Replay | None) -> bytes:
+        """Return a heartbeat, nothing where something waits already.
+
+        Who replays is told how far it has come, though its filter held all of that back.
+        """
+        if replay is None:
+            return frame.HEARTBEAT
+        # In this order: what was considered before is in the outbox by now, or was sent.
+        id = self.outbox.sent_up_to(replay.considered())
+        return b"" if id is None else frame.heartbeat(id)
+
+    def _catch_up(self, replay: Replay, wrote: Callable[[Taken, bool], None]) -> Iterator[bytes]:
+        """Yield what the log has, and become live where it ends."""
+        assert replay.after is not None, "live"
+        until: int | None = None
+        quiet_since, backoff = time.monotonic(), 0.0
+        while not self.outbox.closed and (until is None or replay.after < until):
+            try:
+                if replay.at_end and until is None:
+                    until = replay.enter()
+                    continue
+                taken = replay.read(until)
+                backoff = 0.0
+            except LogUnavailable:
+                taken = Taken(b"", 0)
+                backoff = min(_MOST_BACKOFF_SECONDS, max(_LEAST_BACKOFF_SECONDS, backoff * 2))
+                self.outbox.wait(backoff * random.uniform(0.5, 1))
+            data = taken.data
+            if not data and time.monotonic() - quiet_since > self._settings.heartbeat_timeout:
+                data = frame.heartbeat(replay.after)
+            if data:
+                self.missed += taken.lost
+                quiet_since = self.writing_since = time.monotonic()
+                yield data
+                self.writing_since = 0.0
+                if taken.frames or taken.lost:
+                    self.outbox.written += taken.frames
+                    wrote(taken, True)
 
     def _open_lane(self, size: int) -> None:
         """Let others write from now on, if the ``size`` bytes so far went the way they should."""

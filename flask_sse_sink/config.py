@@ -199,8 +199,6 @@ class _Reading:
             untyped = item is None or (isinstance(item, Mapping) and item.get("type") is None)
             if untyped and name != "sse":
                 self.wrong(f"{where}.type", 'is missing; write "type: sse"')
-            if sink.replay:
-                self.wrong(f"{where}.replay", "replay isn't supported yet; write false")
             sinks[name] = msgspec.structs.replace(sink, type="sse")
         return sinks
 

@@ -23,6 +23,8 @@ NAME_LENGTH = 255
 DEFAULT_SOURCE = "default"
 # A refusal lists this many faults at most: a batch of thousands of wrong events is one mistake.
 MAX_FAULTS = 100
+# So many levels of nesting are left to who reads an event.
+_DEEP = 200
 
 # \Z, not $: a dollar sign also matches before a trailing newline.
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
@@ -44,7 +46,7 @@ class Event(Struct, frozen=True, dict=True):
     """A stored event. The order of the fields is the order of the envelope's keys.
 
     ``id`` rises strictly in the order of commits; ``created_at`` is ISO 8601 in UTC, with
-    ``+00:00``. (``dict=True`` lets the encoded frame be kept beside the event that it encodes.)
+    ``+00:00``. (``dict=True`` lets the envelope's text be kept beside the event, and its frame.)
     """
 
     id: int
@@ -71,15 +73,29 @@ class NewEvent(Struct, forbid_unknown_fields=True, dict=True):
     @cached_property
     def data_json(self) -> str:
         """Return ``data`` as one line of JSON text."""
-        return _one_line(b"{}" if self.data is UNSET else self.data)
+        return "{}" if self.data is UNSET else _one_line(self.data)
 
     @cached_property
     def meta_json(self) -> str:
         """Return ``meta`` as one line of JSON text."""
         return _one_line(_encode(self.meta)) if self.meta else "{}"
 
+    def stored(self, id: int, created_at: str, source: Source) -> Event:
+        """Return the event that this one becomes as it is stored."""
+        return Event(
+            id,
+            self.event_id or "",
+            self.event_type,
+            self.entity_id,
+            created_at,
+            Raw(self.data_json),
+            source,
+            Raw(self.meta_json),
+        )
+
 
 _encode = msgspec.json.Encoder().encode
+_decode_stored = msgspec.json.Decoder(Event).decode
 _decode_one = msgspec.json.Decoder(NewEvent).decode
 _decode_any = msgspec.json.Decoder(NewEvent | list[NewEvent]).decode
 _skip = msgspec.json.Decoder(Raw).decode
@@ -91,8 +107,18 @@ def _one_line(text: bytes | Raw) -> str:
 
 
 def encode(event: Event) -> bytes:
-    """Return the envelope as one line of UTF-8 JSON."""
-    return _encode(event)
+    """Return the envelope as one line of UTF-8 JSON; encodes an event only once."""
+    made: bytes | None = event.__dict__.get("json")
+    if made is None:
+        made = event.__dict__["json"] = _encode(event)
+    return made
+
+
+def stored(envelope: bytes) -> Event:
+    """Return the event whose envelope :func:`encode` has made."""
+    event = _decode_stored(envelope)
+    event.__dict__["json"] = envelope
+    return event
 
 
 def new_event(event_type: str, data: Any = UNSET, **fields: Any) -> NewEvent:
@@ -166,12 +192,15 @@ def _text(body: bytes) -> bytes:
 def _finished(events: list[NewEvent]) -> list[NewEvent]:
     """Fill in what may be left out, and make the texts that the log stores.
 
-    Made here and not in the log: what nests too deeply must not fail in the middle of a commit.
+    Made here and not in the log: what nests too deeply must not fail in the middle of a commit,
+    nor where it is read again, in a thread that may be deeper in calls.
 
     :raises RecursionError: it does.
     """
     for event in events:
-        _ = event.data_json, event.meta_json
+        for text in (event.data_json, event.meta_json):
+            if text.count("[") + text.count("{") > _DEEP:
+                _skip(b"[" * _DEEP + text.encode() + b"]" * _DEEP)
         if event.event_id is None:
             event.event_id = f"evt_{secrets.token_hex(16)}"
         if event.source is None:

@@ -90,9 +90,10 @@ class Engine:
             return relay
         with self._lock:
             if self._relay is None:
-                relay = Relay(self.log, self._emit, self._supervise)
+                relay = Relay(self.log, self._emit, self._supervise, self._lose)
                 relay.start()
-                self._retention = Retention(self.log, self.settings.database.retention)
+                database = self.settings.database
+                self._retention = Retention(self.log, database.retention, database.retention_count)
                 self._retention.start()
                 self._watcher = Watcher(
                     self._tick, _POLL_SECONDS if self.ending else self._tick_seconds()
@@ -235,6 +236,10 @@ class Engine:
         app = self._app()
         if app is not None:
             signals.emit(signals.events_stored, app, events=events)
+
+    def _lose(self, first_id: int, last_id: int) -> None:
+        for sink in self.sinks.values():
+            sink.on_events_lost(first_id, last_id)
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

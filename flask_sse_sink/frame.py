@@ -51,23 +51,48 @@ def message(event: Event) -> bytes:
     """
     made: bytes | None = event.__dict__.get("frame")
     if made is None:
-        made = b"event: message\nid: %d\ndata: %b\n\n" % (event.id, envelope.encode(event))
-        event.__dict__["frame"] = made
+        made = event.__dict__["frame"] = stored(event.id, envelope.encode(event))
     return made
 
 
-def connected(retry_ms: int) -> bytes:
+def stored(id: int, envelope: bytes) -> bytes:
+    """Return the frame of the event with this id and envelope, one line of JSON."""
+    return b"event: message\nid: %d\ndata: %b\n\n" % (id, envelope)
+
+
+def connected(retry_ms: int, id: int | None = None) -> bytes:
     """Return the first frame of a stream, which carries the reconnect hint as well.
 
     The hint shares the frame: some readers take a block of ``retry`` alone for an empty message.
+    With an ``id``, a client that is cut before its first event comes back to that place.
     """
-    return encode("connected", event="info", retry_ms=retry_ms)
+    return encode("connected", event="info", id=_text(id), retry_ms=retry_ms)
 
 
-def missed(count: int, first_id: int, last_id: int) -> bytes:
-    """Return the notice that ``count`` events from ``first_id`` to ``last_id`` were lost."""
-    what = msgspec.json.encode({"count": count, "first_id": first_id, "last_id": last_id})
-    return encode(b"missed " + what, event="info")
+def missed(
+    count: int | None,
+    first_id: int | None,
+    last_id: int | None,
+    *,
+    id: int | None = None,
+    **more: str | int,
+) -> bytes:
+    """Return the notice that ``count`` events from ``first_id`` to ``last_id`` were lost.
+
+    What isn't known is ``None``; ``more`` says what else is. With an ``id``, a client that comes
+    back isn't told again.
+    """
+    known = {"count": count, "first_id": first_id, "last_id": last_id, **more}
+    return encode(b"missed " + msgspec.json.encode(known), event="info", id=_text(id))
+
+
+def heartbeat(id: int) -> bytes:
+    """Return a heartbeat after which a client comes back to the place after ``id``."""
+    return encode("ping", event="heartbeat", id=_text(id))
+
+
+def _text(id: int | None) -> str | None:
+    return None if id is None else str(id)
 
 
 def closing(retry_ms: int) -> bytes:

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "sse-sink-metrics-"
-_WAYS = ("direct", "queue")
+_WAYS = ("direct", "queue", "replay")
 _REASONS = ("closed", "stalled", "drained", "failed", "ended")
 _BUCKETS = (
     *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
@@ -59,7 +59,8 @@ class SinkMetrics:
     def delivered(self, frames: int, seconds: float | None, way: str = "queue") -> None:
         """Count frames that were written, and how long ago the oldest of them was stored.
 
-        ``way`` is ``direct``, or ``queue`` for those that the stream's own thread wrote.
+        ``way`` is ``direct``, or ``queue`` for those that the stream's own thread wrote, or
+        ``replay`` for those that it read from the log.
 
         They count as one observation, to however many clients they went at once.
         """

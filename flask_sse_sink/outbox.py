@@ -64,8 +64,9 @@ class Outbox(queue.Queue[Chunk]):
 
     It holds ``max_frames`` frames and ``max_bytes`` bytes at most, and always the newest frame:
     beyond that the oldest go, and the next bytes taken begin with a ``missed`` notice that
-    counts them. (The hooks are those that :class:`queue.Queue` has for its subclasses; they run
-    under its one lock, ``mutex``.)
+    counts them. With ``lossless``, all goes instead, and nothing comes in until :meth:`resume`:
+    who takes from it is told the id after which the log has what it needs. (The hooks are those
+    that :class:`queue.Queue` has for its subclasses; they run under its one lock, ``mutex``.)
 
     Once :meth:`open_lane` was called, a chunk doesn't come in here as long as nothing waits and
     the client's thread is idle, which is to say waits in :meth:`get_frames`: the sender writes
@@ -82,7 +83,7 @@ class Outbox(queue.Queue[Chunk]):
     # most of its time goes into fetching them from memory.
     __slots__ = ("_last_id", "_sending", "_idle", "_write", "_quiet_since", "written")
 
-    def __init__(self, max_frames: int, max_bytes: int) -> None:
+    def __init__(self, max_frames: int, max_bytes: int, lossless: bool = False) -> None:
         # In place of Queue's own beginning: that makes three conditions of a kilobyte each, and
         # nobody waits for room or for tasks to be done.
         self.maxsize = self.unfinished_tasks = 0
@@ -92,7 +93,10 @@ class Outbox(queue.Queue[Chunk]):
         self._init(0)
         self.max_frames = max_frames
         self.max_bytes = max_bytes
+        self.lossless = lossless
         self.closed = False
+        self._paused = False
+        self._behind: int | None = None
         self.error: OSError | None = None
         self.written = 0
         self._last_id = -1
@@ -116,19 +120,31 @@ class Outbox(queue.Queue[Chunk]):
         self._last_lost = 0
 
     def _qsize(self) -> int:
-        return len(self._chunks) or self._rest is not None or self.closed
+        return (
+            len(self._chunks) or self._rest is not None or self._behind is not None or self.closed
+        )
 
     def _put(self, item: Chunk) -> None:
-        if self.closed:
+        if self.closed or self._paused:
             return
         self._idle = False
+        self._last_id = item.last_id
         self._chunks.append(item)
         self._frames += item.count
         self._bytes += len(item.data)
         while self._frames > 1 and (
             self._frames > self.max_frames or self._bytes > self.max_bytes
         ):
-            self._lose_one()
+            if self.lossless:
+                self._fall_behind()
+            else:
+                self._lose_one()
+
+    def _fall_behind(self) -> None:
+        # Every event before the first that waits was sent, or taken to be written.
+        self._behind = self._chunks[0].ids[self._skip] - 1
+        self._paused = True
+        self._forget()
 
     def _lose_one(self) -> None:
         chunk = self._chunks[0]
@@ -161,13 +177,13 @@ class Outbox(queue.Queue[Chunk]):
             if later is None:
                 return 0
             chunk = later
-        self._last_id = chunk.last_id
         self._sending = True
         if self._idle:
             wire = chunk.wire or chunk.code()
             try:
                 sent = self._write(wire, NOW)  # type: ignore[misc] # never idle without
                 if sent == len(wire):
+                    self._last_id = chunk.last_id
                     self._quiet_since = chunk.made_at
                     self.written += chunk.count
                     self._sending = False
@@ -189,6 +205,7 @@ class Outbox(queue.Queue[Chunk]):
     def _keep_rest(self, chunk: Chunk, sent: int) -> None:
         with self.not_empty:
             self._rest = chunk, sent
+            self._last_id = chunk.last_id
             self._quiet_since = chunk.made_at
             self._idle = False
             self._sending = False
@@ -210,6 +227,7 @@ class Outbox(queue.Queue[Chunk]):
             if not self._qsize():
                 self._wait(timeout)
             parts: list[bytes] = []
+            behind, self._behind = self._behind, None
             lost, self._lost = self._lost, 0
             if lost:
                 parts.append(frame.missed(lost, self._first_lost, self._last_lost))
@@ -229,10 +247,11 @@ class Outbox(queue.Queue[Chunk]):
             self._frames -= frames
             self._bytes -= size
             if self._rest is None:
-                return Taken(b"".join(parts), frames, lost, stored_at)
+                return Taken(b"".join(parts), frames, lost, stored_at, None, behind)
             (chunk, sent), self._rest = self._rest, None
             rest = memoryview(chunk.wire)[sent:]
-            return Taken(b"".join(parts), frames + chunk.count, lost, chunk.stored_at, rest)
+            frames += chunk.count
+            return Taken(b"".join(parts), frames, lost, chunk.stored_at, rest, behind)
 
     def _wait(self, timeout: float) -> None:
         self._quiet_since = time.monotonic()
@@ -249,6 +268,29 @@ class Outbox(queue.Queue[Chunk]):
             self._idle = False
             while self._sending:
                 self.not_empty.wait(_MOMENT_SECONDS)
+
+    def resume(self, after: int) -> None:
+        """Let chunks come in, of which those up to this id are passed over."""
+        with self.not_empty:
+            self._last_id = after
+            self._behind = None
+            self._paused = False
+
+    def wait(self, timeout: float) -> None:
+        """Wait until it is closed, at most so many seconds, while nothing comes in."""
+        with self.not_empty:
+            until = time.monotonic() + timeout
+            while not self.closed and (left := until - time.monotonic()) > 0:
+                self.not_empty.wait(left)
+
+    def sent_up_to(self, id: int) -> int | None:
+        """Return the id of the newest event of which it is certain that the client needs no more.
+
+        That is ``id`` at least, up to which all came in here before; None if something waits. To
+        be called by the client's thread, between two waits: what comes in then has to wait.
+        """
+        with self.not_empty:
+            return None if self._qsize() else max(id, self._last_id)
 
     @property
     def waiting(self) -> int:

@@ -26,6 +26,16 @@ class Filter(NamedTuple):
         """Return whether an event of this type is let through."""
         return self.everything or event_type in self.exact or event_type.startswith(self.prefixes)
 
+    def narrowed(self, other: Filter) -> Filter:
+        """Return the filter that lets through what both this and the other do, perhaps nothing."""
+        if self.everything or other.everything:
+            return other if self.everything else self
+        exact = {name for name in self.exact if other.matches(name)}
+        exact |= {name for name in other.exact if self.matches(name)}
+        # Of two prefixes the longer one, if it begins with the other.
+        longer = {max(p, q) for p in self.prefixes for q in other.prefixes if _nested(p, q)}
+        return _widest(exact, longer)
+
     def patterns(self) -> list[str]:
         """Return the patterns that make this filter, in a fixed order."""
         return ["*"] if self.everything else sorted(self.exact | {p + "*" for p in self.prefixes})
@@ -52,8 +62,15 @@ def parse(patterns: Iterable[str]) -> Filter:
             prefixes.add(pattern[:-1])
         else:
             exact.add(pattern)
-    if everything:
-        return EVERYTHING
+    return EVERYTHING if everything else _widest(exact, prefixes)
+
+
+def _nested(p: str, q: str) -> bool:
+    return p.startswith(q) or q.startswith(p)
+
+
+def _widest(exact: set[str], prefixes: set[str]) -> Filter:
+    """Return the filter of these, without those that another one covers."""
     widest = tuple(
         sorted(p for p in prefixes if not any(p != q and p.startswith(q) for q in prefixes))
     )

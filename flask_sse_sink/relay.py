@@ -44,7 +44,8 @@ class Relay:
     Three locks, so that nobody starves: ``_pumping`` is only ever tried, and who finds it taken
     leaves the work to its holder; ``_lock`` guards the cursor; whoever wants ``_lock`` passes
     through ``_turnstile`` first, so that a pump which lets go of it can't overtake a client that
-    waits to join. The tail thread calls ``look`` about once a second.
+    waits to join. The tail thread calls ``look`` about once a second. ``lose`` is told the first
+    and the last id of events that were pruned before they could be delivered.
     """
 
     def __init__(
@@ -52,9 +53,11 @@ class Relay:
         log: EventLog,
         emit: Callable[[list[Event]], None],
         look: Callable[[], None] = lambda: None,
+        lose: Callable[[int, int], None] = lambda first_id, last_id: None,
     ) -> None:
         self._log = log
         self._emit = emit
+        self._lose = lose
         self._look = look
         self._cursor = -1
         self._wanted = False
@@ -187,11 +190,19 @@ class Relay:
         events = self._log.read(self._cursor, PAGE)
         if events:
             began = time.monotonic()
+            # Ids have no holes but where the log begins.
+            if events[0].id > self._cursor + 1:
+                self._lost(self._cursor + 1, events[0].id - 1)
             self._emit(events)
             self._cursor = events[-1].id
             ended = time.monotonic()
             self._not_before = ended + min(ended - began, PAUSE_SECONDS)
         return len(events) == PAGE
+
+    def _lost(self, first_id: int, last_id: int) -> None:
+        _log.error("events %d to %d were pruned before they could be streamed", first_id, last_id)
+        self._lose(first_id, last_id)
+        self._cursor = last_id
 
     def _follow(self) -> None:
         stopping = self._loop.stopping

@@ -15,22 +15,31 @@ _log = logging.getLogger(__name__)
 
 # One step holds the log's write lock: this many events take it for a few milliseconds.
 STEP = 500
-_PAUSE_SECONDS = 0.05
+# Between two steps others have the lock for so many times as long as one took.
+_PAUSES = 3
 _LEAST_SECONDS = 1.0
 _MOST_SECONDS = 600.0
+_COUNT_SECONDS = 2.0
 
 
 class Retention:
-    """Keeps ``seconds`` of events in the log; 0 keeps all, and starts no thread.
+    """Keeps ``seconds`` of events in the log, and ``count`` of them; 0 sets no limit.
+
+    Without limits no thread is started.
 
     Every process does this; who comes second finds nothing to do.
     """
 
     def __init__(
-        self, log: EventLog, seconds: float, clock: Callable[[], float] = time.time
+        self,
+        log: EventLog,
+        seconds: float,
+        count: int = 0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._log = log
         self._seconds = seconds
+        self._count = count
         self._clock = clock
         self._loop = Loop("sse-sink-prune", self._step)
 
@@ -40,8 +49,11 @@ class Retention:
         return self._loop
 
     def start(self) -> None:
-        """Start pruning, first at once and then a hundred times in a retention's length."""
-        if self._seconds:
+        """Start pruning, first at once and then a hundred times in a retention's length.
+
+        Every other second where their number is limited.
+        """
+        if self._seconds or self._count:
             self._loop.start()
 
     def stop(self) -> None:
@@ -49,22 +61,25 @@ class Retention:
         self._loop.stop()
 
     def prune(self) -> int:
-        """Delete what is older than the retention, and return how many events that was.
+        """Delete what is beyond the retention, and return how many events that was.
 
         :raises LogUnavailable: the log is away; what was deleted until then is.
         """
-        before_us = int((self._clock() - self._seconds) * 1_000_000)
+        before_us = int((self._clock() - self._seconds) * 1_000_000) if self._seconds else 0
         total = 0
         while not self._loop.stopping.is_set():
-            pruned = self._log.prune(before_us, STEP)
+            began = time.monotonic()
+            pruned = self._log.prune(before_us, STEP, self._count)
             total += pruned
             if pruned < STEP:
                 break
-            self._loop.stopping.wait(_PAUSE_SECONDS)
+            self._loop.stopping.wait(_PAUSES * (time.monotonic() - began))
         return total
 
     def _step(self) -> None:
-        interval = min(_MOST_SECONDS, max(_LEAST_SECONDS, self._seconds / 100))
+        interval = _COUNT_SECONDS
+        if not self._count:
+            interval = min(_MOST_SECONDS, max(_LEAST_SECONDS, self._seconds / 100))
         try:
             if pruned := self.prune():
                 _log.info("pruned %d events", pruned)

@@ -117,6 +117,46 @@ class Match(Value):
         return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
 
 
+class Replay(Value):
+    """Whether and how far back a sink sends again what was stored before a client connected.
+
+    ``seconds`` or ``count``, where given, bound it to the newest events.
+    """
+
+    def __init__(
+        self, on: bool = True, seconds: float | None = None, count: int | None = None
+    ) -> None:
+        self.on = on
+        self.seconds = seconds
+        self.count = count
+
+    def __str__(self) -> str:
+        return f"{self.on} {self.seconds} {self.count}"
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        # From a variable everything comes as text.
+        if isinstance(value, bool) or value in ("true", "false"):
+            return cls(value in (True, "true"))
+        try:
+            count = int(value) if isinstance(value, (int, str)) else 0
+        except ValueError:
+            seconds = _seconds(value)
+            if seconds and math.isfinite(seconds):
+                return cls(seconds=seconds)
+        else:
+            if 1 <= count < 2**63:
+                return cls(count=count)
+        raise ValueError(
+            f"{show(value)} doesn't say how far back to replay; write true, false, "
+            'a number of events, or an interval, e.g. "1h"'
+        )
+
+    @staticmethod
+    def schema() -> dict[str, Any]:
+        return {"type": ["boolean", "integer", "string"], "examples": [True, False, "1h", 10000]}
+
+
 class UrlPath(Value, str):
     """An absolute URL path; the slash in front may be left out where it is written."""
 
@@ -177,6 +217,9 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
     retention: Annotated[Interval, Meta(description="older events are pruned; `0` keeps all")] = (
         _default(Interval(30 * 86400))
     )
+    retention_count: Annotated[
+        int, Meta(ge=0, description="all but so many events are pruned; `0` keeps any number")
+    ] = 0
 
 
 class IngestSettings(Struct, frozen=True, kw_only=True):
@@ -234,8 +277,11 @@ class SinkSettings(Struct, frozen=True, kw_only=True):
         _default(Interval(3))
     )
     replay: Annotated[
-        bool, Meta(description="whether `Last-Event-ID` is honoured; only `false` as yet")
-    ] = False
+        Replay,
+        Meta(
+            description="whether `Last-Event-ID` is honoured; `1h` or `10000` bounds how far back"
+        ),
+    ] = _default(Replay(False))
     cors_origins: Annotated[
         list[str],
         Meta(description="origins whose pages may read the stream, e.g. `https://a.example`"),

@@ -12,17 +12,19 @@ from typing import Any, Protocol
 from flask import Blueprint, Flask, Response, current_app, request
 from flask_cors import CORS
 
-from . import frame, metrics, signals
+from . import frame, metrics, replay, signals
 from .chunk import Chunk, Taken
 from .client import Client
 from .event import Event
 from .exceptions import LogUnavailable, TooManyClients
 from .lane import Lane
+from .log import EventLog
 from .outbox import Outbox
 from .pattern import Filter, parse_query
 from .peer import Peer
 from .problem import problem
 from .relay import Relay
+from .replay import Asked, Replay
 from .settings import SinkSettings
 from .watch import Watcher
 
@@ -32,12 +34,22 @@ HEADERS = {
     "X-Accel-Buffering": "no",
 }
 
+#: With which a sink with replay tells the identity of the log: its ids are of this log alone.
+LOG_HEADER = "Sse-Sink-Log"
+
 #: Where a stream's request has its :class:`~flask_sse_sink.client.Client` in the WSGI environment.
 ENVIRON_KEY = "sse_sink.client"
 
 
+_AWAY = "The event log is away"
+
+
 class Host(Protocol):
     """What a sink needs of the process that it streams from."""
+
+    @property
+    def log(self) -> EventLog:
+        """Return the log."""
 
     @property
     def watcher(self) -> Watcher:
@@ -111,6 +123,19 @@ class Sink:
             if matched:
                 self._deliver(Chunk(matched), outboxes)
 
+    def on_events_lost(self, first_id: int, last_id: int) -> None:
+        """Tell every client that these events were pruned before they could be streamed."""
+        with self._lock:
+            groups = [(filter, list(group.members)) for filter, group in self._groups.items()]
+        for filter, clients in groups:
+            everything = filter.everything and self._match.everything
+            count = last_id - first_id + 1 if everything else None
+            gap = Chunk.gap(count, first_id, last_id)
+            for client in clients:
+                client.outbox.send(gap)
+                client.missed += count or 0
+                metrics.get().sink(self.name).missed(count or 0)
+
     def _deliver(self, chunk: Chunk, outboxes: tuple[Outbox, ...]) -> None:
         written = 0
         for outbox in outboxes:
@@ -147,7 +172,12 @@ class Sink:
             self.settings.path, "stream", stream, methods=["GET"], strict_slashes=False
         )
         if self.settings.cors_origins:
-            CORS(blueprint, origins=self.settings.cors_origins, methods=["GET", "HEAD"])
+            CORS(
+                blueprint,
+                origins=self.settings.cors_origins,
+                methods=["GET", "HEAD"],
+                expose_headers=[LOG_HEADER],
+            )
         return blueprint
 
     def _respond(self, host: Host) -> Response:
@@ -155,9 +185,16 @@ class Sink:
             filter = parse_query(request.args.getlist("event_type"))
         except ValueError as error:
             return problem(400, "Malformed event_type", str(error))
+        try:
+            asked = self._asked()
+        except ValueError as error:
+            return problem(400, "Malformed last event id", str(error))
         if request.method == "HEAD":
-            # An iterator, for which nobody works out a Content-Length.
-            return Response(iter(()), headers=HEADERS)
+            try:
+                # An iterator, for which nobody works out a Content-Length.
+                return Response(iter(()), headers=self._headers(host))
+            except LogUnavailable as error:
+                return problem(503, _AWAY, str(error), retry_after=math.ceil(self._pause()))
         lane = host.lane(request.environ)
         client = Client(self.name, filter, request.remote_addr, self.settings, lane)
         try:
@@ -168,27 +205,50 @@ class Sink:
         try:
             relay = host.started()
             away = relay.away
+            headers = self._headers(host)
         except LogUnavailable as error:
             away = error
         if away is not None:
             give_back()
-            return self._refuse(client, "The event log is away", str(away))
+            return self._refuse(client, _AWAY, str(away))
         request.environ[ENVIRON_KEY] = client
         tie = _Tie(self, client, Peer.of(request.environ), host.watcher, relay, give_back)
-        response = Response(client.stream(tie.join, tie.leave, tie.wrote), headers=HEADERS)
+        if self.settings.replay.on:
+            narrowed = self._match.narrowed(filter)
+            tie.replay = Replay(
+                *(host.log, narrowed, self.settings.replay, asked),
+                *(tie.enter, tie.part, lambda: relay.cursor),
+            )
+        stream = client.stream(tie.join, tie.leave, tie.wrote, tie.replay)
+        response = Response(stream, headers=headers)
         response.call_on_close(tie.finish)
         return response
 
+    def _asked(self) -> Asked | None:
+        """Return where the request wants to go on."""
+        if not self.settings.replay.on:
+            return None
+        query = request.args
+        header = request.headers.get("Last-Event-ID")
+        return replay.parse(header, query.get("last_event_id"), query.get("log"))
+
+    def _headers(self, host: Host) -> dict[str, str]:
+        return {**HEADERS, LOG_HEADER: host.log.identity} if self.settings.replay.on else HEADERS
+
     def _refuse(self, client: Client, title: str, detail: str) -> Response:
-        """Answer a client for which there is no room now, so that not all come back at once."""
+        """Answer a client for which there is no room now."""
         app = current_app._get_current_object()  # type: ignore[attr-defined] # werkzeug's proxy
         client.drop("refused")
         metrics.get().sink(self.name).refused()
         signals.emit(signals.client_disconnected, app, sink=self.name, client=client)
-        seconds = max(1.0, self.settings.retry) * random.uniform(1, 2)
+        seconds = self._pause()
         if self.settings.when_full == "retry":
             return Response(frame.busy(round(seconds * 1000)), headers=HEADERS)
         return problem(503, title, detail, retry_after=math.ceil(seconds))
+
+    def _pause(self) -> float:
+        """Return after how many seconds a client may come back; not all at once."""
+        return max(1.0, self.settings.retry) * random.uniform(1, 2)
 
 
 class _Tie:
@@ -202,6 +262,7 @@ class _Tie:
         "watcher",
         "relay",
         "give_back",
+        "replay",
         "app",
         "counts",
         "open",
@@ -225,9 +286,14 @@ class _Tie:
         self.app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # proxy
         self.counts = metrics.get().sink(sink.name)
         self.open = False
+        self.replay: Replay | None = None
 
     def join(self, client: Client) -> None:
-        self.relay.join(lambda: self.sink.add(client))
+        # Who asks for what it missed becomes live when it has that.
+        if self.replay is None:
+            self.enter()
+        elif self.replay.after is None:
+            self.replay.enter()
         self.open = True
         if self.peer is not None:
             self.peer.guard(client.write_timeout)
@@ -235,13 +301,27 @@ class _Tie:
         self.counts.connected()
         signals.emit(signals.client_connected, self.app, sink=self.sink.name, client=client)
 
+    def enter(self) -> int:
+        return self.relay.join(self._add)
+
+    def _add(self) -> None:
+        self.client.outbox.resume(self.relay.cursor)
+        self.sink.add(self.client)
+
+    def part(self) -> None:
+        self.sink.discard(self.client)
+
     def leave(self, client: Client) -> None:
         self.sink.discard(client)
         signals.emit(signals.client_disconnected, self.app, sink=self.sink.name, client=client)
 
-    def wrote(self, taken: Taken) -> None:
+    def wrote(self, taken: Taken, replayed: bool) -> None:
         stored_at = taken.stored_at
-        self.counts.delivered(taken.frames, time.time() - stored_at if stored_at else None)
+        self.counts.delivered(
+            taken.frames,
+            time.time() - stored_at if stored_at else None,
+            "replay" if replayed else "queue",
+        )
         if taken.lost:
             self.counts.missed(taken.lost)
 

@@ -50,7 +50,7 @@ def test_a_sink_is_all_that_must_be_written(tmp_path: Path) -> None:
     waits = [float(sink.heartbeat_timeout), float(sink.write_timeout), float(sink.retry)]
     assert waits == [30, 30, 3]
     assert (sink.queue_size, sink.queue_bytes) == (1000, 16 * 2**20)
-    assert (sink.replay, sink.cors_origins) == (False, [])
+    assert (sink.replay.on, sink.cors_origins) == (False, [])
 
 
 def test_empty_sections_are_as_none() -> None:
@@ -130,7 +130,7 @@ def test_variables_are_expanded_after_yaml_was_read(
     assert (settings.server.port, settings.server.workers) == (9001, 3)
     assert settings.server.host == "::1"
     assert settings.ingest.tokens == ["x:_[y]_#_'z\"", "pa$word$1", "a9001b$9001"]
-    assert settings.sink["sse"].replay is False
+    assert not settings.sink["sse"].replay.on
     assert settings.sink["sse"].retry == Interval(1)
 
 
@@ -163,7 +163,7 @@ def test_every_mistake_is_told_at_once_with_file_path_and_cure(tmp_path: Path) -
             "database: {url: 'mysql://x', retention: soon}\n"
             "ingest: {tokens: [short], auth: maybe, path: a b, max_batch: 0}\n"
             "sink:\n"
-            "  sse: {match: 'a*', replay: true, cors_origins: x}\n"
+            "  sse: {match: 'a*', replay: soon, cors_origins: x}\n"
             "  live: {}\n"
             "  'a b': {type: sse}\n"
             "  other: 3\n"
@@ -183,7 +183,7 @@ def test_every_mistake_is_told_at_once_with_file_path_and_cure(tmp_path: Path) -
         "ingest.path": '"a b" is not a plain path; write',
         "ingest.max_batch": "0 is not allowed: expected `int` >= 1",
         "sink.sse.match": "'a*' is not a pattern; write",
-        "sink.sse.replay": "replay isn't supported yet; write false",
+        "sink.sse.replay": "doesn't say how far back to replay; write true, false, a number",
         "sink.sse.cors_origins": '"x" is not a list; write [a, b]',
         "sink.live.type": 'is missing; write "type: sse"',
         "sink.a b": "is no name for a URL; write letters",

@@ -17,7 +17,7 @@ import pytest
 
 from flask_sse_sink.event import NewEvent, new_event
 from flask_sse_sink.exceptions import LogUnavailable, LogUnusable
-from flask_sse_sink.log import sqlite
+from flask_sse_sink.log import schema, sqlite
 from flask_sse_sink.log.sqlite import SQLiteLog
 
 # Appends single events for ever, or `count` of them, and prints each id when it is answered.
@@ -73,8 +73,8 @@ def test_commits_are_synchronous_and_logged_ahead(log: SQLiteLog) -> None:
 def test_the_file_is_marked_as_ours(log: SQLiteLog) -> None:
     log.append([_event("a")])
     with closing(sqlite3.connect(log.path)) as db:
-        assert db.execute("PRAGMA application_id").fetchone() == (sqlite.APPLICATION_ID,)
-        assert db.execute("PRAGMA user_version").fetchone() == (sqlite.SCHEMA_VERSION,)
+        assert db.execute("PRAGMA application_id").fetchone() == (schema.APPLICATION_ID,)
+        assert db.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA_VERSION,)
 
 
 def test_a_full_disk_stores_nothing_and_is_told_and_gone_when_there_is_room(
@@ -131,7 +131,7 @@ def _newer(path: Path) -> None:
     log.head()
     log.close()
     with closing(sqlite3.connect(path)) as db:
-        db.execute(f"PRAGMA user_version = {sqlite.SCHEMA_VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def _newer(path: Path) -> None:
         (_garbage, "the file is no SQLite database; name another in database.url"),
         (_damaged, "the file is damaged; restore a copy"),
         (_foreign, "the database of another program; name another in database.url"),
-        (_newer, "written by a newer flask-sse-sink .schema 2, this one knows 1.; update"),
+        (_newer, "written by a newer flask-sse-sink .schema 3, this one knows 2.; update"),
     ],
 )
 def test_a_file_that_is_no_log_of_ours_is_unusable_and_left_alone(

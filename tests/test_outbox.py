@@ -165,7 +165,7 @@ def test_a_chunk_is_sent_while_its_thread_waits_and_wakes_nobody() -> None:
     assert wire == [coded(messages(1, 2)), coded(messages(3))]
     assert (thread.outbox.written, thread.outbox.waiting, thread.found) == (3, 0, [])
     thread.outbox.close()
-    assert thread.taken() == (b"", 0, 0, None, None)
+    assert thread.taken() == (b"", 0, 0, None, None, None)
 
 
 def test_without_a_lane_or_a_thread_that_waits_a_chunk_is_kept() -> None:
@@ -223,7 +223,7 @@ def test_nothing_overtakes_what_the_socket_had_no_room_for(room: int) -> None:
 def test_a_gone_peer_closes_the_outbox(error: OSError) -> None:
     thread = Thread(refuse(error))
     assert thread.outbox.send(chunk(1)) == 0
-    assert thread.taken() == (b"", 0, 0, None, None)
+    assert thread.taken() == (b"", 0, 0, None, None, None)
     assert (thread.outbox.error, thread.outbox.closed) == (error, True)
     assert thread.outbox.send(chunk(2)) == 0
     assert thread.outbox.waiting == 0
@@ -233,7 +233,7 @@ def test_a_send_that_is_interrupted_ends_the_stream_as_nobody_knows_what_went_ou
     thread = Thread(refuse(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         thread.outbox.send(chunk(1))
-    assert thread.taken() == (b"", 0, 0, None, None)
+    assert thread.taken() == (b"", 0, 0, None, None, None)
     assert isinstance(thread.outbox.error, InterruptedError)
 
 

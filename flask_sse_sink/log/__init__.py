@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from ..event import Event, NewEvent
+from ..pattern import Filter
 from ..settings import DatabaseSettings
 
 
@@ -24,6 +25,20 @@ class Appended(NamedTuple):
         return len(self.ids) - self.duplicates
 
 
+class Page(NamedTuple):
+    """Some events of a log, for who has read it up to an id: the answer of a replay.
+
+    ``envelopes`` has ids and envelopes, lowest first; every event from there up to ``through``
+    was considered, and ``more`` tells that there are events above. Up to ``gone`` they are no
+    longer kept; it is the id that was read up to where none is missing.
+    """
+
+    envelopes: list[tuple[int, bytes]]
+    through: int
+    gone: int
+    more: bool
+
+
 class EventLog(Protocol):
     """An ordered, durable list of events, shared by any number of processes.
 
@@ -32,6 +47,10 @@ class EventLog(Protocol):
     used again. Every method but :meth:`close` may raise
     :exc:`~flask_sse_sink.exceptions.LogUnavailable`, and may be called from any thread.
     """
+
+    @property
+    def identity(self) -> str:
+        """Return what tells this log from one that was made anew, whose ids begin anew too."""
 
     def inspect(self) -> None:
         """Check what is stored without keeping it open, and without making it.
@@ -48,8 +67,22 @@ class EventLog(Protocol):
     def read(self, after: int, limit: int) -> list[Event]:
         """Return up to ``limit`` events with ids above ``after``, lowest first."""
 
+    def replay(self, after: int, limit: int, filter: Filter, until: int | None = None) -> Page:
+        """Return up to ``limit`` events with ids above ``after`` that the filter lets through.
+
+        None is above ``until``, and beyond about a quarter of a megabyte there are fewer. It
+        disturbs neither :meth:`read` nor :meth:`append`, and where a filter is narrow it doesn't
+        go through what that holds back. A page may be empty although there are more.
+        """
+
     def head(self) -> int:
         """Return the id of the newest event ever stored, 0 where there was none."""
+
+    def head_before(self, before_us: int) -> int:
+        """Return what :meth:`head` was at a time, in microseconds since the epoch.
+
+        Where nothing that old is kept, that is the newest id that was pruned, or 0.
+        """
 
     def tail(self, after: int, timeout: float) -> bool:
         """Wait until there are events above ``after``, at most ``timeout`` seconds.
@@ -60,10 +93,11 @@ class EventLog(Protocol):
     def interrupt(self) -> None:
         """Make a :meth:`tail` in progress, or else the next one, look and return at once."""
 
-    def prune(self, before_us: int, limit: int) -> int:
-        """Delete up to ``limit`` of the oldest events, none stored at or after ``before_us``.
+    def prune(self, before_us: int, limit: int, keep: int = 0) -> int:
+        """Delete up to ``limit`` of the oldest events, and return how many were deleted.
 
-        The time is in microseconds since the epoch. Returns how many events were deleted.
+        Those stored before ``before_us``, in microseconds since the epoch, and those that aren't
+        among the newest ``keep``; with 0, their number doesn't matter. What is left has no holes.
         """
 
     def check(self) -> None:

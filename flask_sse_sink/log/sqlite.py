@@ -8,47 +8,24 @@ of commits. Producers that wait while another commits share the next commit.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-from msgspec import Raw
-
+from .. import event as envelope
 from ..event import Event, NewEvent, Source
 from ..exceptions import LogUnavailable, LogUnusable
-from . import Appended
+from ..pattern import Filter
+from . import Appended, Page
 from .doorbell import Doorbell
+from .queries import head, known_ids, matching, oldest
+from .schema import check_version, iso, prepare
 
-# "sse1" as a number: tells our files from other programs'.
-APPLICATION_ID = 0x73736531
-SCHEMA_VERSION = 1
 LOCK_SECONDS = 5.0
-
-# AUTOINCREMENT keeps the highest id ever given, so that none comes back after a prune.
-_SCHEMA = """
-CREATE TABLE sources (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
-) STRICT;
-CREATE TABLE events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    source_id INTEGER NOT NULL REFERENCES sources (id),
-    event_id TEXT NOT NULL,
-    event_type TEXT NOT NULL,
-    entity_id TEXT,
-    created_at INTEGER NOT NULL, -- microseconds since the epoch
-    occurred_at TEXT,
-    data TEXT NOT NULL,
-    meta TEXT NOT NULL,
-    UNIQUE (source_id, event_id)
-) STRICT;
-CREATE TABLE probe (id INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;
-"""
 
 _CURES = {
     "SQLITE_FULL": "the disk is full; free some space",
@@ -79,8 +56,9 @@ class _Batch:
 class SQLiteLog:
     """An :class:`~flask_sse_sink.log.EventLog` in the file ``path``, made where there is none.
 
-    One connection writes and one reads, each behind a lock of its own. A connection that failed
-    is closed, and the next call opens another: the log is back as soon as the cause is gone.
+    One connection writes, one reads what is new and one replays, each behind a lock of its own:
+    of many replays one reads at a time. A connection that failed is closed, and the next call
+    opens another: the log is back as soon as the cause is gone.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -88,21 +66,22 @@ class SQLiteLog:
         self._open_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
+        self._replay_lock = threading.Lock()
         self._bell_lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+        self._replayer: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._bell: Doorbell | None = None
         self._waiting: list[_Batch] = []
-        self._source_ids: dict[str, int] = {}
-        self._sources: dict[int, Source] = {}
+        self._sources: dict[str, Source] = {}
 
     def inspect(self) -> None:
         if self.path.is_file() and self.path.stat().st_size:
             with self._errors():
                 uri = f"{self.path.absolute().as_uri()}?mode=ro"
                 with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
-                    self._check_version(db)
+                    check_version(db, self.path)
 
     def append(self, events: Sequence[NewEvent]) -> Appended:
         batch = _Batch(events)
@@ -116,24 +95,43 @@ class SQLiteLog:
         return batch.result
 
     def read(self, after: int, limit: int) -> list[Event]:
-        with self._read_lock, self._errors(reading=True):
-            db = self._reading()
+        with self._reading() as db:
             rows = db.execute(
-                "SELECT id, event_id, event_type, entity_id, created_at, data, source_id, meta"
-                " FROM events WHERE id > ? ORDER BY id LIMIT ?",
+                "SELECT CAST(envelope AS BLOB) FROM events WHERE id > ? ORDER BY id LIMIT ?",
                 (after, limit),
             ).fetchall()
-            return [
-                Event(
-                    id, event_id, event_type, entity_id, _iso(created_at),
-                    Raw(data), self._source(db, source_id), Raw(meta),
-                )
-                for id, event_id, event_type, entity_id, created_at, data, source_id, meta in rows
-            ]  # fmt: skip
+        return [envelope.stored(row[0]) for row in rows]
+
+    def replay(self, after: int, limit: int, filter: Filter, until: int | None = None) -> Page:
+        with self._replaying() as db:
+            end = head(db) if until is None else min(head(db), until)
+            gone = max(after, min(oldest(db) - 1, end))
+            envelopes, through = matching(db, filter, gone, end, limit)
+        return Page(envelopes, through, gone, through < end)
 
     def head(self) -> int:
-        with self._read_lock, self._errors(reading=True):
-            return _head(self._reading())
+        with self._reading() as db:
+            return head(db)
+
+    def head_before(self, before_us: int) -> int:
+        with self._replaying() as db:
+            high = head(db)
+            low = oldest(db) - 1
+            # Ids rise with time, as long as nobody sets the clock back; an index would cost more.
+            while low < high:
+                middle = (low + high + 1) // 2
+                sql = "SELECT created_at FROM events WHERE id = ?"
+                if db.execute(sql, (middle,)).fetchone()[0] < before_us:
+                    low = middle
+                else:
+                    high = middle - 1
+            return low
+
+    @property
+    def identity(self) -> str:
+        with self._reading() as db:
+            found: str = db.execute("SELECT identity FROM about").fetchone()[0]
+            return found
 
     def tail(self, after: int, timeout: float) -> bool:
         bell = self._hung_bell()
@@ -146,26 +144,25 @@ class SQLiteLog:
     def interrupt(self) -> None:
         self._hung_bell().ring(own=True)
 
-    def prune(self, before_us: int, limit: int) -> int:
-        with self._write_lock, self._errors(writing=True), self._transaction() as db:
+    def prune(self, before_us: int, limit: int, keep: int = 0) -> int:
+        with self._transaction() as db:
+            last = head(db) - keep if keep else 0
             rows = db.execute(
                 "SELECT id, created_at FROM events ORDER BY id LIMIT ?", (limit,)
             ).fetchall()
-            last = 0
             # Only from the front, so that what is left has no holes, even if the clock was set.
-            for id, created_at in rows:
-                if created_at >= before_us:
-                    break
-                last = id
+            old = itertools.takewhile(lambda row: row[1] < before_us or row[0] <= last, rows)
+            last = max((id for id, _ in old), default=0)
             return db.execute("DELETE FROM events WHERE id <= ?", (last,)).rowcount if last else 0
 
     def check(self) -> None:
-        with self._write_lock, self._errors(writing=True), self._transaction() as db:
+        with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (now_us(),))
 
     def close(self) -> None:
-        with self._write_lock, self._read_lock:
-            self._drop(reading=True, writing=True)
+        with self._write_lock, self._read_lock, self._replay_lock:
+            for name in ("_writer", "_reader", "_replayer"):
+                self._drop(name)
         with self._bell_lock:
             if self._bell is not None:
                 self._bell.close()
@@ -175,10 +172,9 @@ class SQLiteLog:
         """Store every batch that waits, in one transaction."""
         batches, self._waiting = self._waiting, []
         try:
-            with self._errors(writing=True):
-                with self._transaction() as db:
-                    at = now_us()
-                    results = [self._insert(db, batch.events, at) for batch in batches]
+            with self._writing() as db:
+                at = now_us()
+                results = [self._insert(db, batch.events, at) for batch in batches]
         except LogUnavailable as error:
             for batch in batches:
                 batch.failure = error
@@ -193,72 +189,88 @@ class SQLiteLog:
             self._any_bell().ring()
 
     def _insert(self, db: sqlite3.Connection, events: Sequence[NewEvent], at: int) -> Appended:
-        keyed = [(self._source_id(db, event.source or ""), event.event_id) for event in events]
-        known = _known(db, keyed)
-        next_id = _head(db) + 1
+        sources = [self._source(db, event.source or "") for event in events]
+        keyed = [(by.id, event.event_id) for by, event in zip(sources, events, strict=True)]
+        known = known_ids(db, keyed)
+        created_at = iso(at)
+        next_id = head(db) + 1
         ids: list[int] = []
         rows = []
-        for key, event in zip(keyed, events, strict=True):
+        for key, source, event in zip(keyed, sources, events, strict=True):
             id = known.get(key)
             if id is None:
                 id = known[key] = next_id
                 next_id += 1
                 occurred_at = event.occurred_at and event.occurred_at.isoformat()
-                rows.append(
-                    (id, *key, event.event_type, event.entity_id, at, occurred_at)
-                    + (event.data_json, event.meta_json)
-                )
+                text = envelope.encode(event.stored(id, created_at, source)).decode()
+                rows.append((id, *key, event.event_type, at, occurred_at, text))
             ids.append(id)
-        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         return Appended(ids, len(events) - len(rows))
 
-    def _source_id(self, db: sqlite3.Connection, name: str) -> int:
-        if name not in self._source_ids:
+    def _source(self, db: sqlite3.Connection, name: str) -> Source:
+        found = self._sources.get(name)
+        if found is None:
             # The cache is emptied when a transaction fails, and with it a source that was new.
             db.execute("INSERT OR IGNORE INTO sources (name) VALUES (?)", (name,))
             row = db.execute("SELECT id FROM sources WHERE name = ?", (name,)).fetchone()
-            self._source_ids[name] = row[0]
-        return self._source_ids[name]
-
-    def _source(self, db: sqlite3.Connection, id: int) -> Source:
-        if id not in self._sources:
-            row = db.execute("SELECT name FROM sources WHERE id = ?", (id,)).fetchone()
-            self._sources[id] = Source(id, row[0])
-        return self._sources[id]
+            found = self._sources[name] = Source(row[0], name)
+        return found
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._writing()
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        """Lend the connection that writes, in a transaction of its own."""
+        with self._write_lock, self._writing() as db:
             yield db
-            db.execute("COMMIT")
-        except BaseException:
-            self._source_ids.clear()
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
 
-    def _writing(self) -> sqlite3.Connection:
-        self._refuse_replaced()
-        if self._writer is None:
-            self._writer = self._open()
-        return self._writer
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Lend the same to who holds its lock."""
+        with self._errors("_writer"):
+            self._refuse_replaced()
+            db = self._connection("_writer")
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                self._sources.clear()
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
 
-    def _reading(self) -> sqlite3.Connection:
-        if self._reader is None:
-            self._reader = self._open()
-        return self._reader
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._read_lock, self._errors("_reader"):
+            yield self._connection("_reader")
+
+    @contextlib.contextmanager
+    def _replaying(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection that replays; all it reads is of one moment."""
+        with self._replay_lock, self._errors("_replayer"):
+            db = self._connection("_replayer")
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                db.execute("COMMIT")
+
+    def _connection(self, name: str) -> sqlite3.Connection:
+        found: sqlite3.Connection | None = getattr(self, name)
+        if found is None:
+            found = self._open()
+            setattr(self, name, found)
+        return found
 
     def _refuse_replaced(self) -> None:
         """Refuse to go on where the path no longer leads to the file that is open."""
-        if (self._writer or self._reader) and self._identity != self._file_identity():
+        if (self._writer or self._reader) and self._file != self._file_there():
             raise LogUnavailable(
                 f"{self.path}: the file was removed or replaced while it was open; "
                 "put it back, or restart every worker"
             )
 
-    def _file_identity(self) -> tuple[int, int] | None:
+    def _file_there(self) -> tuple[int, int] | None:
         try:
             found = os.stat(self.path)
         except OSError:
@@ -278,55 +290,24 @@ class SQLiteLog:
                 self.path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
             )
             try:
-                self._prepare(db)
+                check_version(db, self.path)
+                _use_wal(db)
+                db.execute("PRAGMA synchronous = FULL")
+                if prepare(db, self.path):
+                    self._sync_folder()
             except BaseException:
                 db.close()
                 raise
-            self._identity = self._file_identity()
+            self._file = self._file_there()
             return db
 
-    def _prepare(self, db: sqlite3.Connection) -> None:
-        self._check_version(db)
-        _use_wal(db)
-        db.execute("PRAGMA synchronous = FULL")
-        if db.execute("PRAGMA user_version").fetchone()[0]:
-            return
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            # Another process may have been faster.
-            if not db.execute("PRAGMA user_version").fetchone()[0]:
-                for statement in _SCHEMA.split(";\n"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+    def _sync_folder(self) -> None:
         # A new file's name is on the disk only when its folder is.
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-    def _check_version(self, db: sqlite3.Connection) -> None:
-        # The tables are counted first: another process may make them and the two numbers now.
-        tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        application = db.execute("PRAGMA application_id").fetchone()[0]
-        if not tables:
-            return
-        if application != APPLICATION_ID:
-            raise LogUnusable(
-                f"{self.path}: the database of another program; name another in database.url"
-            )
-        if version > SCHEMA_VERSION:
-            raise LogUnusable(
-                f"{self.path}: written by a newer flask-sse-sink (schema {version}, this one "
-                f"knows {SCHEMA_VERSION}); update this one, or name another in database.url"
-            )
 
     def _any_bell(self) -> Doorbell:
         with self._bell_lock:
@@ -341,12 +322,12 @@ class SQLiteLog:
         return bell
 
     @contextlib.contextmanager
-    def _errors(self, *, reading: bool = False, writing: bool = False) -> Iterator[None]:
+    def _errors(self, connection: str = "") -> Iterator[None]:
         """Turn SQLite's errors into ours, and drop the connection on which one came."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            self._drop(reading=reading, writing=writing)
+            self._drop(connection)
             name = getattr(error, "sqlite_errorname", "")
             # Extended codes add to the primary one: SQLITE_IOERR_WRITE.
             primary = "_".join(name.split("_")[:2])
@@ -354,15 +335,12 @@ class SQLiteLog:
                 raise LogUnusable(f"{self.path}: {_DAMAGE[primary]}") from error
             raise LogUnavailable(f"{self.path}: {_CURES.get(primary, error)}") from error
 
-    def _drop(self, *, reading: bool, writing: bool) -> None:
-        if writing and self._writer is not None:
+    def _drop(self, connection: str) -> None:
+        found: sqlite3.Connection | None = getattr(self, connection, None)
+        if found is not None:
             with contextlib.suppress(sqlite3.Error):
-                self._writer.close()
-            self._writer = None
-        if reading and self._reader is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._reader.close()
-            self._reader = None
+                found.close()
+            setattr(self, connection, None)
 
 
 def _use_wal(db: sqlite3.Connection) -> None:
@@ -382,32 +360,3 @@ def _use_wal(db: sqlite3.Connection) -> None:
 def now_us() -> int:
     """Return the time in microseconds since the epoch."""
     return time.time_ns() // 1000
-
-
-def _head(db: sqlite3.Connection) -> int:
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    return row[0] if row else 0
-
-
-def _known(
-    db: sqlite3.Connection, keys: list[tuple[int, str | None]]
-) -> dict[tuple[int, str | None], int]:
-    """Return the ids of those (source id, event id) pairs that are in the log."""
-    if len(keys) == 1:
-        sql = "SELECT id FROM events WHERE source_id = ? AND event_id = ?"
-        row = db.execute(sql, keys[0]).fetchone()
-        return {keys[0]: row[0]} if row else {}
-    known = {}
-    for source_id in {source_id for source_id, _ in keys}:
-        names = [event_id for source, event_id in keys if source == source_id]
-        for event_id, id in db.execute(
-            "SELECT event_id, id FROM events WHERE source_id = ?"
-            " AND event_id IN (SELECT value FROM json_each(?))",
-            (source_id, msgspec.json.encode(names).decode()),
-        ):
-            known[source_id, event_id] = id
-    return known
-
-
-def _iso(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat()

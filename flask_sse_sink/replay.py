@@ -21,17 +21,21 @@ _MAX_ID = 2**63 - 1
 
 
 class Asked(NamedTuple):
-    """Where a client wants to go on: after an id, of the log with this identity if it says so."""
+    """Where a client wants to go on: after an id, of the log with this identity if it says so.
+
+    ``earliest`` says that it doesn't care what is no longer kept.
+    """
 
     id: int
     identity: str = ""
+    earliest: bool = False
 
 
 def parse(header: str | None, query: str | None, identity: str | None = None) -> Asked | None:
     """Return where a request wants to go on, None where it wants live events only.
 
     ``header`` is its ``Last-Event-ID``, which wins, ``query`` what stands in ``last_event_id``
-    and ``identity`` in ``log``. Empty ones are as none; ``earliest`` is the id 0.
+    and ``identity`` in ``log``. Empty ones are as none.
 
     :raises ValueError: it is no id; the message tells how to write one.
     """
@@ -39,7 +43,7 @@ def parse(header: str | None, query: str | None, identity: str | None = None) ->
     if not text:
         return None
     if text == EARLIEST:
-        return Asked(0)
+        return Asked(0, earliest=True)
     if not _ID.fullmatch(text) or int(text) > _MAX_ID:
         raise ValueError(
             f"{text[:80]!r} is no event's id; send the id of the last event you have, "
@@ -145,7 +149,7 @@ class Replay:
             return self._elsewhere(floor, "other_log", asked.id, head)
         if asked.id > head:
             return self._elsewhere(floor, "unknown_id", asked.id, head)
-        if asked.id == 0:
+        if asked.earliest:
             return _Place(floor, known=True)
         if asked.id < floor:
             count = self._count(asked.id, floor)

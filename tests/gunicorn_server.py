@@ -181,6 +181,7 @@ class Server:
         max_clients: int = 100,
         token: str = "",
         sink: str = "",
+        database: str = "",
         arguments: Sequence[str] = (),
         command: Callable[[int], list[str]] | None = None,
         tls: bool = False,
@@ -195,7 +196,7 @@ class Server:
         config.write_text(
             f"server: {{port: {self.port}, workers: {workers}, max_clients: {max_clients}, "
             f"direct_send: {str(self.direct_send).lower()}}}\n"
-            f"database: {{url: 'sqlite:///{self.database}'}}\n"
+            f"database: {{url: 'sqlite:///{self.database}'{', ' if database else ''}{database}}}\n"
             f"ingest: {{{f'tokens: [{token}]' if token else 'auth: none'}}}\n"
             f"sink: {{events_stream: {{type: sse{', ' if sink else ''}{sink}}}}}\n"
         )

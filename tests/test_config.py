@@ -183,7 +183,7 @@ def test_every_mistake_is_told_at_once_with_file_path_and_cure(tmp_path: Path) -
         "ingest.path": '"a b" is not a plain path; write',
         "ingest.max_batch": "0 is not allowed: expected `int` >= 1",
         "sink.sse.match": "'a*' is not a pattern; write",
-        "sink.sse.replay": "doesn't say how far back to replay; write true, false, a number",
+        "sink.sse.replay": '"soon" doesn\'t say how far back to replay; write true',
         "sink.sse.cors_origins": '"x" is not a list; write [a, b]',
         "sink.live.type": 'is missing; write "type: sse"',
         "sink.a b": "is no name for a URL; write letters",

@@ -97,13 +97,15 @@ class Sink:
     def reset(self) -> None:
         """Forget every client, as a child process must after a fork."""
         self._groups: dict[Filter, _Group] = {}
+        self._apart: dict[Client, None] = {}
         self._lock = threading.Lock()
 
     @property
     def clients(self) -> list[Client]:
         """Return the clients that are connected now."""
         with self._lock:
-            return [client for group in self._groups.values() for client in group.members]
+            live = [client for group in self._groups.values() for client in group.members]
+            return [*live, *self._apart]
 
     def on_events_stored(self, sender: Flask, events: list[Event]) -> None:
         """Hand the events to every client that lets them through: the sink's signal receiver."""
@@ -150,16 +152,27 @@ class Sink:
             group = self._groups.setdefault(client.filter, _Group())
             group.members[client] = None
             group.outboxes = None
+            self._apart.pop(client, None)
+
+    def set_apart(self, client: Client) -> None:
+        """Let the client, which reads from the log, have no events until it is added again."""
+        with self._lock:
+            self._remove(client)
+            self._apart[client] = None
 
     def discard(self, client: Client) -> None:
         """Let the client have no more events."""
         with self._lock:
-            group = self._groups.get(client.filter)
-            if group is not None:
-                group.members.pop(client, None)
-                group.outboxes = None
-                if not group.members:
-                    del self._groups[client.filter]
+            self._remove(client)
+            self._apart.pop(client, None)
+
+    def _remove(self, client: Client) -> None:
+        group = self._groups.get(client.filter)
+        if group is not None:
+            group.members.pop(client, None)
+            group.outboxes = None
+            if not group.members:
+                del self._groups[client.filter]
 
     def blueprint(self, host: Host) -> Blueprint:
         """Return the blueprint with the sink's one route."""
@@ -289,11 +302,13 @@ class _Tie:
         self.replay: Replay | None = None
 
     def join(self, client: Client) -> None:
-        # Who asks for what it missed becomes live when it has that.
         if self.replay is None:
             self.enter()
         elif self.replay.after is None:
             self.replay.enter()
+        else:
+            # It becomes live when it has what it missed.
+            self.part()
         self.open = True
         if self.peer is not None:
             self.peer.guard(client.write_timeout)
@@ -309,7 +324,7 @@ class _Tie:
         self.sink.add(self.client)
 
     def part(self) -> None:
-        self.sink.discard(self.client)
+        self.sink.set_apart(self.client)
 
     def leave(self, client: Client) -> None:
         self.sink.discard(client)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from flask_sse_sink.event import NewEvent, decode, new_event
+from flask_sse_sink.event import NewEvent, decode, encode, new_event
 from flask_sse_sink.exceptions import LogUnavailable
-from flask_sse_sink.log import EventLog, open_log
+from flask_sse_sink.log import EventLog, open_log, queries
 from flask_sse_sink.log.sqlite import now_us
+from flask_sse_sink.pattern import EVERYTHING, Filter, parse
 from flask_sse_sink.settings import DatabaseSettings
 
 FAR = 2**62
@@ -167,6 +168,113 @@ def test_inspect_and_check_are_content_with_a_sound_log(log: EventLog) -> None:
     log.inspect()
     log.check()
     assert _stored(log) == [(1, "a")]
+
+
+def _typed(*types: str) -> list[NewEvent]:
+    return [new_event(name) for name in types]
+
+
+def _replayed(log: EventLog, after: int, limit: int, filter: Filter) -> list[tuple[int, bytes]]:
+    """Return what all pages hold together; each must get on."""
+    found = []
+    while True:
+        page = log.replay(after, limit, filter)
+        assert len(page.envelopes) <= limit
+        assert all(after < id <= page.through for id, _ in page.envelopes)
+        found += page.envelopes
+        if not page.more:
+            assert page.through == max(after, log.head())
+            return found
+        assert page.through > after
+        after = page.through
+
+
+@pytest.mark.parametrize("limit", [1, 3, 1000])
+@pytest.mark.parametrize(
+    "patterns",
+    [["*"], ["a.*"], ["a.b"], ["b.*", "a.b"], ["none", "b.c"], ["none.*"], ["a.*", "c"]],
+)
+@pytest.mark.parametrize("narrow_types", [0, 64])
+def test_a_replay_is_what_a_filter_lets_through_of_the_log(
+    log: EventLog,
+    patterns: list[str],
+    limit: int,
+    narrow_types: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queries, "NARROW_TYPES", narrow_types)
+    monkeypatch.setattr(queries, "WINDOW", 4)
+    log.append(_typed(*["a.b", "a.b", "ab", "a.bc", "b.c", "a.b.c", "c", "a/x", "x", "a"] * 3))
+    filter = parse(patterns)
+    for after in (0, 7, 30, 99):
+        events = [e for e in log.read(after, 1000) if filter.matches(e.event_type)]
+        expected = [(event.id, encode(event)) for event in events]
+        assert _replayed(log, after, limit, filter) == expected
+
+
+def test_a_replay_ends_where_it_is_told(log: EventLog) -> None:
+    log.append(_typed("a", "b", "a", "a"))
+    page = log.replay(0, 10, parse(["a"]), until=3)
+    assert ([id for id, _ in page.envelopes], page.through, page.more) == ([1, 3], 3, False)
+    assert log.replay(3, 10, EVERYTHING, until=3) == ([], 3, 3, False)
+    assert log.replay(4, 10, EVERYTHING) == ([], 4, 4, False)
+
+
+def test_a_page_of_large_events_is_a_short_one(log: EventLog) -> None:
+    log.append([new_event("a", "x" * 100_000) for _ in range(7)])
+    page = log.replay(0, 100, EVERYTHING)
+    assert ([id for id, _ in page.envelopes], page.through, page.more) == ([1, 2, 3], 3, True)
+    log.append([new_event("a", "x" * 1_000_000)])
+    assert [id for id, _ in log.replay(7, 100, EVERYTHING).envelopes] == [8]
+
+
+def test_a_replay_tells_what_is_no_longer_kept(log: EventLog) -> None:
+    log.append(_typed(*"abcdef"))
+    assert log.prune(FAR, 4) == 4
+    assert log.replay(1, 10, EVERYTHING).gone == 4
+    assert log.replay(4, 10, EVERYTHING).gone == 4
+    assert log.replay(5, 10, EVERYTHING).gone == 5
+    assert log.replay(1, 10, parse(["f"])).gone == 4
+    # No further than it was asked for.
+    assert log.replay(1, 10, EVERYTHING, until=3) == ([], 3, 3, False)
+    log.prune(FAR, 4)
+    assert log.replay(1, 10, EVERYTHING) == ([], 6, 6, False)
+    assert log.replay(6, 10, EVERYTHING) == ([], 6, 6, False)
+
+
+def test_a_prune_keeps_the_newest(log: EventLog) -> None:
+    log.append(_typed(*"abcdef"))
+    assert log.prune(0, 10, keep=6) == 0
+    assert log.prune(0, 1, keep=4) == 1
+    assert log.prune(0, 10, keep=4) == 1
+    assert log.prune(0, 10, keep=4) == 0
+    assert [event.id for event in log.read(0, 10)] == [3, 4, 5, 6]
+    # What is too old goes, however few there are.
+    assert log.prune(FAR, 10, keep=4) == 4
+    assert log.append(_typed("g")).ids == [7]
+
+
+def test_the_head_of_a_time(log: EventLog) -> None:
+    assert log.head_before(FAR) == log.head_before(0) == 0
+    log.append(_typed("a", "b"))
+    time.sleep(0.002)
+    between = now_us()
+    time.sleep(0.002)
+    log.append(_typed("c", "d", "e"))
+    assert [log.head_before(at) for at in (0, between, FAR)] == [0, 2, 5]
+    log.prune(FAR, 1)
+    assert [log.head_before(at) for at in (0, between, FAR)] == [1, 2, 5]
+    log.prune(FAR, 9)
+    assert [log.head_before(at) for at in (0, FAR)] == [5, 5]
+
+
+def test_a_log_keeps_its_identity(make_log: Callable[[], EventLog]) -> None:
+    log = make_log()
+    identity = log.identity
+    assert len(identity) >= 8
+    log.append(_typed("a"))
+    log.close()
+    assert log.identity == make_log().identity == identity
 
 
 def test_tail_returns_at_once_where_there_is_something(log: EventLog) -> None:

@@ -246,3 +246,85 @@ def test_a_file_removed_before_the_log_was_read_is_noticed(tmp_path: Path) -> No
         with pytest.raises(LogUnavailable, match="removed or replaced"):
             attempt()
     log.close()
+
+
+_FIRST_SCHEMA = """
+CREATE TABLE sources (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source_id INTEGER NOT NULL REFERENCES sources (id),
+    event_id TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    entity_id TEXT,
+    created_at INTEGER NOT NULL,
+    occurred_at TEXT,
+    data TEXT NOT NULL,
+    meta TEXT NOT NULL,
+    UNIQUE (source_id, event_id)
+) STRICT;
+CREATE TABLE probe (id INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+INSERT INTO sources VALUES (1, 's'), (2, 'ü');
+"""
+
+
+def _of_the_first_version(path: Path, *rows: tuple[object, ...]) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(_FIRST_SCHEMA)
+        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        db.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        db.execute("PRAGMA user_version = 1")
+        db.commit()
+
+
+def test_a_log_of_the_first_version_is_brought_up(log: SQLiteLog) -> None:
+    at = 1_700_000_000_000_001
+    _of_the_first_version(
+        log.path,
+        (1, 1, "gone", "a", None, at, None, "{}", "{}"),
+        (2, 1, "one", "a.b", None, at, None, '{"n":1.50}', "{}"),
+        (3, 2, "two", "a.c", "u", at, "2024-01-01T00:00:00+00:00", '"\u2028"', '{"m":[]}'),
+    )
+    with closing(sqlite3.connect(log.path)) as db:
+        db.execute("DELETE FROM events WHERE id = 1")
+        db.commit()
+    log.inspect()
+    one, two = log.read(0, 10)
+    created_at = "2023-11-14T22:13:20.000001+00:00"
+    assert (one.id, one.event_id, one.event_type, one.entity_id) == (2, "one", "a.b", None)
+    assert (one.created_at, bytes(one.data), one.source.name) == (created_at, b'{"n":1.50}', "s")
+    assert (two.id, two.entity_id, bytes(two.meta)) == (3, "u", b'{"m":[]}')
+    assert (two.source.id, two.source.name, bytes(two.data)) == (2, "ü", '"\u2028"'.encode())
+    assert log.append([new_event("a", event_id="one", source="s")]) == ([2], 1)
+    assert log.append([new_event("a", event_id="three", source="ü")]).ids == [4]
+    with closing(sqlite3.connect(log.path)) as db:
+        found = db.execute("SELECT occurred_at FROM events ORDER BY id").fetchall()
+    assert found == [(None,), ("2024-01-01T00:00:00+00:00",), (None,)]
+    log.close()
+    assert [event.id for event in log.read(0, 10)] == [2, 3, 4]
+
+
+def test_ids_go_on_though_all_was_pruned_before_it_was_brought_up(log: SQLiteLog) -> None:
+    _of_the_first_version(log.path, (7, 1, "x", "a", None, 1, None, "{}", "{}"))
+    with closing(sqlite3.connect(log.path)) as db:
+        db.execute("DELETE FROM events")
+        db.commit()
+    assert log.head() == 7
+    assert log.append([_event("a")]).ids == [8]
+
+
+def test_a_log_is_brought_up_whole_or_not_at_all(
+    log: SQLiteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = (1, 1, "x", "a", None, 1, None, "{}", "{}")
+    _of_the_first_version(log.path, row)
+
+    def fail(microseconds: int) -> str:
+        raise sqlite3.OperationalError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "iso", fail)
+        with pytest.raises(LogUnavailable, match="no room"):
+            log.head()
+    with closing(sqlite3.connect(log.path)) as db:
+        assert db.execute("SELECT * FROM events").fetchall() == [row]
+    assert log.head() == 1

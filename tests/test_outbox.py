@@ -516,3 +516,93 @@ def test_a_slow_reader_misses_what_the_notices_say_and_nothing_else(
             expected += 1
     assert expected == len(served.ids) + 1
     assert served.client.missed == missed
+
+
+def test_a_lossless_outbox_gives_all_up_and_says_from_where() -> None:
+    outbox = Outbox(3, MANY, lossless=True)
+    outbox.send(chunk(5))
+    assert outbox.get_frames(0).behind is None
+    for ids in ((7,), (9, 10), (12,), (13,)):
+        outbox.send(chunk(*ids))
+    assert outbox.waiting == 0
+    assert outbox.get_frames(0) == (b"", 0, 0, None, None, 6)
+    # It takes nothing until it is told where the log ended.
+    outbox.send(chunk(14))
+    with pytest.raises(queue.Empty):
+        outbox.get_frames(0)
+    outbox.resume(15)
+    outbox.send(chunk(15))
+    outbox.send(chunk(15, 16))
+    assert ids_in(outbox.get_frames(0).data) == [16]
+
+
+def test_a_lossless_outbox_that_overflows_at_one_chunk_lost_nothing_of_it() -> None:
+    outbox = Outbox(3, MANY, lossless=True)
+    outbox.send(chunk(5, 6, 7, 8))
+    assert outbox.get_frames(0).behind == 4
+
+
+def test_the_rest_of_a_chunk_survives_falling_behind() -> None:
+    sent: list[bytes] = []
+
+    def part(data: bytes, flags: int) -> int:
+        sent.append(data[:7])
+        return 7
+
+    thread = Thread(part)
+    thread.outbox.lossless = True
+    thread.outbox.max_frames = 1
+    one = chunk(5)
+    thread.outbox.send(one)
+    taken = thread.taken()
+    assert taken is not None and taken.rest is not None
+    assert sent[0] + bytes(taken.rest) == one.wire
+    for id in (6, 7):
+        thread.outbox.send(chunk(id))
+    assert thread.outbox.get_frames(0).behind == 5
+
+
+def test_a_lossless_outbox_keeps_a_frame_that_is_larger_than_it() -> None:
+    outbox = Outbox(3, 10, lossless=True)
+    outbox.send(chunk(5))
+    assert ids_in(outbox.get_frames(0).data) == [5]
+
+
+def test_what_is_certain_to_be_sent() -> None:
+    outbox = Outbox(10, MANY)
+    assert outbox.sent_up_to(3) == 3
+    outbox.send(chunk(5))
+    assert outbox.sent_up_to(9) is None
+    outbox.get_frames(0)
+    assert outbox.sent_up_to(3) == 5
+    assert outbox.sent_up_to(9) == 9
+    outbox.close()
+    assert outbox.sent_up_to(9) is None
+
+
+def test_what_was_sent_at_once_is_certain() -> None:
+    thread = Thread(whole, timeout=0.1)
+    thread.outbox.send(chunk(5))
+    assert thread.taken() is None
+    assert thread.outbox.sent_up_to(4) == 5
+
+
+def test_a_wait_ends_when_it_is_closed() -> None:
+    outbox = Outbox(10, MANY)
+    outbox.wait(0.01)
+    closing = threading.Timer(0.05, outbox.close)
+    closing.start()
+    began = time.monotonic()
+    outbox.wait(30)
+    assert time.monotonic() - began < 10
+    closing.join()
+
+
+def test_a_gap_has_its_place_among_the_events() -> None:
+    outbox = Outbox(10, MANY)
+    outbox.send(chunk(1))
+    outbox.send(Chunk.gap(3, 2, 4))
+    outbox.send(Chunk.gap(3, 2, 4))
+    outbox.send(chunk(5))
+    gap = frame.missed(3, 2, 4, reason="pruned")
+    assert outbox.get_frames(0).data == messages(1) + gap + messages(5)

@@ -137,3 +137,17 @@ def test_a_query_is_a_filter_or_a_value_error(values: list[str]) -> None:
         assert "is not a pattern" in str(error)
     else:
         assert parse_query([",".join(found.patterns())]) == found
+
+
+_SOME = st.lists(
+    st.sampled_from(["*", "a", "a.*", "a.b", "a.b.*", "a.b.c", "ab", "b.*", "b.c", "c"]),
+    min_size=1,
+)
+
+
+@given(_SOME, _SOME)
+def test_a_narrowed_filter_lets_through_what_both_do(one: list[str], other: list[str]) -> None:
+    both = parse(one).narrowed(parse(other))
+    assert both == parse(other).narrowed(parse(one))
+    for name in ("a", "a.b", "a.b.c", "a.b.c.d", "a.x", "ab", "b", "b.c", "b.d", "c", "d"):
+        assert both.matches(name) == (parse(one).matches(name) and parse(other).matches(name))

@@ -307,3 +307,27 @@ def test_a_look_that_fails_lets_in_nobody_and_the_next_tries_again(log: _Log, se
     assert sorted(map(str, failures)) == sorted(map(str, [LogUnavailable, *[type(None)] * 3]))
     assert len(joined) == 4
     assert sorted(joined) == sorted(set(joined))
+
+
+def test_events_that_were_pruned_before_they_were_read_are_told(log: _Log, seen: _Seen) -> None:
+    lost: list[tuple[int, int]] = []
+    relay = Relay(log, seen.emit, lose=lambda first, last: lost.append((first, last)))
+    log.append(_events(2))
+    relay._cursor = 1
+    log.append(_events(5))
+    log.prune(2**62, 4)
+    relay.pump()
+    relay.pump()
+    assert lost == [(2, 4)]
+    assert seen.ids == [5, 6, 7]
+
+
+def test_retention_by_count_keeps_the_newest(log: _Log) -> None:
+    log.append(_events(STEP + 10))
+    assert Retention(log, 0, 5).prune() == STEP + 5
+    assert [event.id for event in log.read(0, 100)] == list(range(STEP + 6, STEP + 11))
+    assert Retention(log, 60, 5).prune() == 0
+    retention = Retention(log, 0, 2)
+    retention.start()
+    _until(lambda: len(log.read(0, 10)) == 2)
+    retention.stop()

@@ -256,3 +256,31 @@ def test_the_peer_of_a_client_is_known(make_app: MakeApp, listen: Listen) -> Non
     with client_connected.connected_to(note, sender=app):
         listen(app)
     assert seen == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_events_that_were_pruned_too_soon_are_told_to_live_clients(
+    make_app: MakeApp, replay: bool
+) -> None:
+    app = make_app(sink={"events_stream": {"type": "sse", "replay": replay}})
+    engine = engine_of(app)
+    publish(app, "a")
+    streams = []
+    for query in ("", "event_type=c"):
+        response = app.test_client().get(f"/events_stream/?{query}", buffered=False)
+        streams.append(Stream(response))
+        assert b"data: connected\n" in streams[-1].frame()
+    # Another process stores, and prunes at once.
+    engine.log.append([new_event("b"), new_event("b"), new_event("c")])
+    engine.log.prune(2**62, 2)
+    relay = engine.relay
+    assert relay is not None
+    relay.pump()
+    for stream, count in zip(streams, ("1", "null"), strict=True):
+        found = stream.frame().decode()
+        told = f'missed {{"count":{count},"first_id":2,"last_id":2,"reason":"pruned"}}'
+        assert found == f"event: info\ndata: {told}\n\n"
+    assert streams[0].types(2) == ["b", "c"]
+    assert streams[1].types(1) == ["c"]
+    for stream in streams:
+        stream.close()

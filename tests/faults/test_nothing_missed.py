@@ -155,8 +155,10 @@ class Follower(threading.Thread):
             assert self.ids == wanted
 
 
-def pour(server: Server, seed: int, stop: threading.Event, most: float) -> None:
-    """Publish batches of random types and sizes, each until it is answered."""
+def pour(
+    server: Server, seed: int, stop: threading.Event, most: float, known: dict[int, str]
+) -> None:
+    """Publish batches of random types and sizes, each until it is answered; note ids and types."""
     chance = random.Random(seed)
     turn = 0
     began = time.monotonic()
@@ -172,7 +174,8 @@ def pour(server: Server, seed: int, stop: threading.Event, most: float) -> None:
         ]
         while not stop.is_set():
             with contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
-                server.post(batch)
+                for id, event in zip(server.post(batch), batch, strict=True):
+                    known[id] = str(event["event_type"])
                 break
         stop.wait(max(0, began + turn / most - time.monotonic()))
 
@@ -192,8 +195,10 @@ class Trial:
         self.followers = [
             Follower(server.port, seed + n, self.stop, reckless) for n in range(CLIENTS)
         ]
+        #: Ids and types of what was stored, as far as it was answered.
+        self.known: dict[int, str] = {}
         self.producers = [
-            threading.Thread(target=pour, args=(server, seed + n, self.no_more, 30))
+            threading.Thread(target=pour, args=(server, seed + n, self.no_more, 30, self.known))
             for n in range(3)
         ]
 
@@ -267,22 +272,16 @@ def test_what_is_pruned_meanwhile_is_told(tmp_path: Path, measured: Measured) ->
     print("seed", seed)
     with Server(tmp_path, max_clients=200, sink=SINK, database="retention_count: 200") as server:
         with Trial(server, seed) as trial:
-            # What is stored is pruned soon: it is remembered here.
-            kept: dict[int, str] = {}
-            until = time.monotonic() + SECONDS
-            while any(producer.is_alive() for producer in trial.producers):
-                kept.update(all_stored(server.database))
-                time.sleep(0.02)
-                if time.monotonic() > until:
-                    trial.no_more.set()
-            kept.update(trial.finish())
-            assert list(kept) == list(range(1, len(kept) + 1)), "seen too seldom"
+            time.sleep(SECONDS)
+            trial.finish()
+        # What was stored is pruned by now.
+        assert sorted(trial.known) == list(range(1, len(trial.known) + 1))
         for follower in trial.followers:
-            follower.check(sorted(kept.items()))
+            follower.check(sorted(trial.known.items()))
     told = sum(len(follower.missed) for follower in trial.followers)
     got = sum(len(follower.ids) for follower in trial.followers)
     assert got > 1000
     measured(
-        f"the same under `retention_count: 200`, {len(kept):,} events",
+        f"the same under `retention_count: 200`, {len(trial.known):,} events",
         f"{got:,} messages, {told} times `missed`, nothing in silence",
     )

@@ -19,6 +19,7 @@ class SSESink(System):
     batches = True
     filters = True
     settings = ""
+    sink = ""
 
     def missing(self, project: Path) -> str | None:
         if not (project / "gunicorn.conf.py").exists():
@@ -34,7 +35,7 @@ class SSESink(System):
             f"max_clients: {setting.clients + 16}{self.settings}}}\n"
             f"database: {{url: 'sqlite:///{setting.folder / 'events.db'}'}}\n"
             "ingest: {auth: none}\n"
-            "sink: {events_stream: {type: sse, heartbeat_timeout: 30}}\n"
+            f"sink: {{events_stream: {{type: sse, heartbeat_timeout: 30{self.sink}}}}}\n"
         )
         command = python("-m", "gunicorn", "-c", str(setting.project / "gunicorn.conf.py"))
         processes = Processes(

@@ -53,3 +53,7 @@ class LogUnusable(LogUnavailable):
 
 class TooManyClients(SSESinkError):
     """A sink, or the whole worker, has all the clients that it may have."""
+
+
+class ServerStopping(TooManyClients):
+    """The process is about to end, and another will be there in a moment."""

@@ -18,7 +18,7 @@ from werkzeug.routing import RequestRedirect
 
 from . import access, config, host, metrics, signals
 from .event import Event, NewEvent, new_event
-from .exceptions import ConfigError, LogUnavailable, TooManyClients
+from .exceptions import ConfigError, LogUnavailable, ServerStopping, TooManyClients
 from .lane import Lane
 from .log import Appended, EventLog, open_log
 from .relay import Relay
@@ -146,7 +146,7 @@ class Engine:
         if not self._measured:
             self.fit(host.capacity(environ))
         if self.draining:
-            raise TooManyClients("the server is stopping; come back in a moment")
+            raise ServerStopping("the server is stopping; come back in a moment")
         if not self.slots.most:
             raise TooManyClients(
                 "the server has no thread to spare for a stream; its log says why"

@@ -16,7 +16,7 @@ from . import frame, metrics, replay, signals
 from .chunk import Chunk, Taken
 from .client import Client
 from .event import Event
-from .exceptions import LogUnavailable, TooManyClients
+from .exceptions import LogUnavailable, ServerStopping, TooManyClients
 from .lane import Lane
 from .log import EventLog
 from .outbox import Outbox
@@ -212,6 +212,10 @@ class Sink:
         client = Client(self.name, filter, request.remote_addr, self.settings, lane)
         try:
             give_back = host.admit(self, client.address, request.environ)
+        except ServerStopping as error:
+            # Only EventSource asks for nothing else, and it would never come back after a 503.
+            only = request.headers.get("Accept", "").strip() == "text/event-stream"
+            return self._refuse(client, "Server stopping", str(error), retry=only)
         except TooManyClients as error:
             return self._refuse(client, "Too many clients", str(error))
         away: LogUnavailable | None
@@ -248,14 +252,14 @@ class Sink:
     def _headers(self, host: Host) -> dict[str, str]:
         return {**HEADERS, LOG_HEADER: host.log.identity} if self.settings.replay.on else HEADERS
 
-    def _refuse(self, client: Client, title: str, detail: str) -> Response:
+    def _refuse(self, client: Client, title: str, detail: str, retry: bool = False) -> Response:
         """Answer a client for which there is no room now."""
         app = current_app._get_current_object()  # type: ignore[attr-defined] # werkzeug's proxy
         client.drop("refused")
         metrics.get().sink(self.name).refused()
         signals.emit(signals.client_disconnected, app, sink=self.name, client=client)
         seconds = self._pause()
-        if self.settings.when_full == "retry":
+        if retry or self.settings.when_full == "retry":
             return Response(frame.busy(round(seconds * 1000)), headers=HEADERS)
         return problem(503, title, detail, retry_after=math.ceil(seconds))
 

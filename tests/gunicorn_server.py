@@ -185,10 +185,11 @@ class Server:
         arguments: Sequence[str] = (),
         command: Callable[[int], list[str]] | None = None,
         tls: bool = False,
+        port: int = 0,
     ) -> None:
         self.folder = folder
         self.tls = tls
-        self.port = free_port()
+        self.port = port or free_port()
         self.token = token
         self.database = folder / "events.db"
         self.log_file = folder / "server.log"

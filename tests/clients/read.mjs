@@ -5,3 +5,5 @@ const source = new EventSource(process.argv[2]);
 const show = (event) =>
   console.log(JSON.stringify([event.type, event.data, event.lastEventId]));
 for (const type of ["info", "message"]) source.addEventListener(type, show);
+// While it waits to connect again, nothing else keeps the process.
+setInterval(() => {}, 1 << 30);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import json
 import random
@@ -15,11 +16,16 @@ import msgspec
 from flask import current_app
 from flask.cli import AppGroup, ScriptInfo, with_appcontext
 
-from . import settings
+from . import replay, settings
 from .event import new_event
 from .exceptions import ConfigError, SSESinkError
 from .extension import Engine, engine_of
+from .log import EventLog
+from .pattern import Filter, parse_query
+from .replay import EARLIEST, PAGE, Asked
 from .settings import stream_url
+
+_NEWEST = 10
 
 sse = AppGroup("sse", help="Stream events over Server-Sent Events.")
 
@@ -85,35 +91,85 @@ def _json(option: str, text: str) -> Any:
         ) from None
 
 
+def _since(ctx: click.Context, param: click.Parameter, value: str | None) -> Asked | None:
+    try:
+        return replay.parse(None, value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+_SINCE = click.option(
+    "--since",
+    metavar="ID",
+    callback=_since,
+    help="Begin after the event with this id; `earliest` is all that is kept.",
+)
+_EVENT_TYPE = click.option(
+    "--event-type", multiple=True, metavar="PATTERN", help="Only these types; may be repeated."
+)
+
+
 @sse.command()
-@click.option("-n", "count", default=10, show_default=True, type=click.IntRange(1))
+@click.option("-n", "count", type=click.IntRange(1), help=f"So many; {_NEWEST} by default.")
+@_SINCE
+@_EVENT_TYPE
 @with_appcontext
-def events(count: int) -> None:
-    """Print the newest events of the log, one line of JSON each."""
+def events(count: int | None, since: Asked | None, event_type: tuple[str, ...]) -> None:
+    """Print the newest events of the log, or those since ID, one line of JSON each."""
     log = _engine().log
     try:
-        after = max(0, log.head() - count)
-        while page := log.read(after, min(count, 500)):
-            for event in page:
-                click.echo(msgspec.json.encode(event))
-            after = page[-1].id
+        filter = parse_query(event_type)
+        found: Iterator[tuple[int, bytes]]
+        if since is not None:
+            found = itertools.islice(_stored(log, since, filter), count)
+        else:
+            newest = count or _NEWEST
+            first = max(0, log.head() - newest) if filter.everything else 0
+            begin = Asked(first, earliest=True)
+            found = iter(collections.deque(_stored(log, begin, filter), newest))
+        for _, envelope in found:
+            click.echo(envelope)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--event-type") from None
     except SSESinkError as error:
         raise click.ClickException(str(error)) from error
     finally:
         log.close()
 
 
+def _stored(log: EventLog, since: Asked, filter: Filter) -> Iterator[tuple[int, bytes]]:
+    """Yield ids and envelopes, and say on standard error what is no longer kept."""
+    after, head = since.id, log.head()
+    if after > head:
+        raise click.BadParameter(f"the newest event has id {head}", param_hint="--since")
+    while after < head:
+        page = log.replay(after, PAGE, filter, head)
+        if page.gone > after and not since.earliest:
+            click.echo(f"# events {after + 1} to {page.gone} are no longer kept", err=True)
+        yield from page.envelopes
+        after = page.through
+
+
 @sse.command()
 @click.argument("sink")
-@click.option("--event-type", multiple=True, metavar="PATTERN", help="Only these types.")
+@_EVENT_TYPE
+@_SINCE
 @click.option("--json", "as_json", is_flag=True, help="Whole envelopes, one a line.")
 @click.option("--url", metavar="URL", help="The server's address; by default as configured.")
 @click.option("-n", "count", type=click.IntRange(1), help="Stop after so many events.")
 @with_appcontext
 def tail(
-    sink: str, event_type: tuple[str, ...], as_json: bool, url: str | None, count: int | None
+    sink: str,
+    event_type: tuple[str, ...],
+    since: Asked | None,
+    as_json: bool,
+    url: str | None,
+    count: int | None,
 ) -> None:
-    """Print the events of SINK as they come, from the running server; reconnects by itself."""
+    """Print the events of SINK as they come, from the running server; reconnects by itself.
+
+    With `replay` on the sink, a reconnect misses nothing, and `--since` begins in the past.
+    """
     try:
         from ld_eventsource import SSEClient
         from ld_eventsource.actions import Event, Fault
@@ -129,8 +185,15 @@ def tail(
     server = found.server
     base = url or f"http://{server.host}:{server.port}"
     address = base.rstrip("/") + stream_url(sink, found.sink[sink])
-    if event_type:
-        address += "?" + urlencode([("event_type", pattern) for pattern in event_type])
+    query = [("event_type", pattern) for pattern in event_type]
+    if since is not None:
+        if not found.sink[sink].replay.on:
+            raise click.BadParameter(
+                f"{sink} doesn't replay; set sink.{sink}.replay: true", param_hint="--since"
+            )
+        query.append(("last_event_id", EARLIEST if since.earliest else str(since.id)))
+    if query:
+        address += "?" + urlencode(query)
     client = SSEClient(
         connect=ConnectStrategy.http(address),
         error_strategy=ErrorStrategy.always_continue(),

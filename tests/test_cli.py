@@ -17,6 +17,7 @@ from flask.cli import FlaskGroup, ScriptInfo
 from werkzeug.serving import make_server
 
 from flask_sse_sink import ConfigError, create_app
+from flask_sse_sink.event import new_event
 from flask_sse_sink.extension import engine_of
 
 
@@ -26,6 +27,7 @@ def app(tmp_path: Path) -> Iterator[Flask]:
     file.write_text(
         "ingest: {auth: none}\n"
         "sink:\n  events_stream: {type: sse}\n  alerts: {type: sse, path: /live, match: alert.*}\n"
+        "  kept: {type: sse, replay: true}\n"
     )
     app = create_app(file)
     yield app
@@ -81,6 +83,46 @@ def test_publish_stores_and_events_shows(app: Flask) -> None:
     assert len(run(app, "events", "-n", "1").output.splitlines()) == 1
 
 
+def ids(result: Result) -> list[int]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line)["id"] for line in result.stdout.splitlines()]
+
+
+def test_events_prints_those_since_an_id_or_of_a_type(app: Flask) -> None:
+    log = engine_of(app).log
+    log.append([new_event(name) for name in ("a.x", "b", "a.y", "b") * 200])
+    assert ids(run(app, "events")) == list(range(791, 801))
+    assert ids(run(app, "events", "--since", "790", "-n", "3")) == [791, 792, 793]
+    assert ids(run(app, "events", "--since", "earliest")) == list(range(1, 801))
+    assert ids(run(app, "events", "--event-type", "a.y", "-n", "2")) == [795, 799]
+    found = run(app, "events", "--event-type", "a.*", "--event-type", "c", "--since", "794")
+    assert ids(found) == [795, 797, 799]
+    assert ids(run(app, "events", "--since", "800")) == []
+    log.prune(2**62, 400)
+    found = run(app, "events", "--since", "398")
+    assert ids(found) == list(range(401, 801))
+    assert found.stderr == "# events 399 to 400 are no longer kept\n"
+    found = run(app, "events", "--since", "earliest")
+    assert ids(found) == list(range(401, 801))
+    assert found.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--since", "9"), "the newest event has id 0"),
+        (("--since", "x"), "'x' is no event's id; send the id"),
+        (("--event-type", "*.x"), "'*.x' is not a pattern; write"),
+        (("-n", "0"), "0 is not in the range"),
+    ],
+)
+def test_events_refuses_what_makes_no_sense(app: Flask, words: tuple[str, ...], told: str) -> None:
+    result = run(app, "events", *words)
+    assert result.exit_code == 2
+    assert told in result.output
+    assert "Traceback" not in result.output
+
+
 @pytest.mark.parametrize(
     "words",
     [("publish", "a", "--data", "{"), ("publish", ""), ("publish", "a", "--meta", "3")],
@@ -127,6 +169,12 @@ def test_tail_reads_the_running_server(app: Flask) -> None:
         assert result.exit_code == 0, result.output
         lines = [line for line in result.output.splitlines() if not line.startswith("#")]
         assert json.loads(lines[0])["data"] == {"a": 1}
+        since = run(app, "tail", "kept", "--since", "1", "--url", url, "-n", "1", "--json")
+        assert json.loads(since.stdout)["event_type"] == "user.login"
+        all = run(app, "tail", "kept", "--since", "earliest", "--url", url, "-n", "2", "--json")
+        assert [json.loads(line)["id"] for line in all.stdout.splitlines()] == [1, 2]
+        refused = run(app, "tail", "events_stream", "--since", "1", "--url", url)
+        assert "set sink.events_stream.replay: true" in refused.output
         wrong = run(app, "tail", "events_stream", "--event-type", "*.x", "--url", url)
         assert wrong.exit_code == 1
         assert "400" in wrong.output

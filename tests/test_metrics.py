@@ -176,7 +176,7 @@ def test_the_server_tells_its_metrics(tmp_path: Path, monkeypatch: pytest.Monkey
     refused = client.get("/sse/", headers={"X-Forwarded-For": "9.8.7.6"})
     assert b"the server is stopping" in refused.data
     # EventSource would give up for good at an error.
-    told = client.get("/events_stream/", headers={"Accept": "text/event-stream"})
+    told = client.get("/sse/", headers={"Accept": "text/event-stream"})
     assert told.status_code == 200
     assert told.data.startswith(b"event: info\ndata: busy\nretry: ")
     engine.draining = False

@@ -6,8 +6,10 @@ import collections
 import itertools
 import json
 import random
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,10 +19,11 @@ from flask import current_app
 from flask.cli import AppGroup, ScriptInfo, with_appcontext
 
 from . import replay, settings
+from .config import from_mapping
 from .event import new_event
 from .exceptions import ConfigError, SSESinkError
 from .extension import Engine, engine_of
-from .log import EventLog
+from .log import EventLog, copying, open_log
 from .pattern import Filter, parse_query
 from .replay import EARLIEST, PAGE, Asked
 from .settings import stream_url
@@ -224,6 +227,45 @@ def _line(envelope: str) -> str:
     event = msgspec.json.decode(envelope)
     data = msgspec.json.encode(event["data"]).decode()
     return f"{event['id']:>8}  {event['created_at']}  {event['event_type']:<20}  {data}"
+
+
+def _log(ctx: click.Context, param: click.Parameter, url: str) -> EventLog:
+    try:
+        found = from_mapping(
+            {"database": {"url": url}, "sink": {"sse": None}}, "", Path.cwd()
+        ).database
+        return open_log(found)
+    except ConfigError as error:
+        raise click.BadParameter(error.problems[0].removeprefix("database.url: ")) from None
+
+
+@sse.command(with_appcontext=False)
+@click.option("--from", "source", required=True, metavar="URL", callback=_log)
+@click.option("--to", "target", required=True, metavar="URL", callback=_log)
+def copy(source: EventLog, target: EventLog) -> None:
+    """Copy a log into an empty one, with its ids, order and deduplication.
+
+    What was interrupted, or stored since, is copied when it is started again. Let producers pause
+    for the last time, and start the server with the new database.url.
+    """
+    try:
+        source.inspect()
+        target.inspect()
+        begin = target.head()
+        with click.progressbar(
+            length=max(0, source.head() - begin), label="Copying", file=sys.stderr
+        ) as bar:
+            for done, head in copying.copy(source, target):
+                bar.length = head - begin
+                bar.update(done - begin - bar.pos)
+        click.echo(f"Copied up to event {target.head()}.")
+    except SSESinkError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        raise click.ClickException("interrupted; start it again to go on") from None
+    finally:
+        source.close()
+        target.close()
 
 
 @sse.command()

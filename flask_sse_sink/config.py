@@ -14,7 +14,7 @@ import yaml
 from msgspec import Struct
 
 from .exceptions import ConfigError
-from .settings import Settings, SinkSettings, Value, show, stream_url
+from .settings import DatabaseSettings, Settings, SinkSettings, Value, show, stream_url
 
 DEFAULT_FILE = "config.yaml"
 FILE_VARIABLE = "SSE_SINK_CONFIG"
@@ -26,6 +26,10 @@ _VARIABLE = re.compile(
     r"|\$\{(?P<braced>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}"
     r"|\$(?P<bare>[A-Za-z_]\w*)"
     r"|\$\{"
+)
+_REDIS = (
+    *("redis", "rediss", "valkey", "valkeys", "unix"),
+    *("redis+sentinel", "redis+cluster"),
 )
 _KINDS = {
     "int": "a whole number",
@@ -80,8 +84,10 @@ def from_mapping(content: object, origin: str, base: Path) -> Settings:
     reading.cross_check(settings)
     if reading.problems:
         raise ConfigError(reading.problems)
-    file = base / settings.database.url.removeprefix("sqlite:///")
-    database = msgspec.structs.replace(settings.database, url=f"sqlite:///{file}")
+    url = settings.database.url
+    if url.startswith("sqlite:///"):
+        url = f"sqlite:///{base / url.removeprefix('sqlite:///')}"
+    database = msgspec.structs.replace(settings.database, url=url)
     return msgspec.structs.replace(settings, database=database)
 
 
@@ -232,19 +238,30 @@ class _Reading:
             self.wrong("sink", "is missing or empty; write a name and under it `type: sse`")
         if settings.ingest.auth == "none" and settings.ingest.tokens:
             self.wrong("ingest.auth", "is none although there are tokens; keep one of the two")
-        scheme, _, place = settings.database.url.partition("://")
-        if scheme != "sqlite" or not place.startswith("/") or place.strip("/") in ("", ":memory:"):
-            self.wrong(
-                "database.url",
-                f"{show(settings.database.url)} is not a log; write sqlite:/// and a file's path, "
-                "e.g. sqlite:///data/events.db",
-            )
+        self._check_database(settings.database)
         for name, sink in settings.sink.items():
             if stream_url(name, sink).rstrip("/") == settings.ingest.path.rstrip("/"):
                 self.wrong(
                     f"sink.{name}",
                     f"meets ingest.path at {settings.ingest.path}; change one of the two",
                 )
+
+    def _check_database(self, database: DatabaseSettings) -> None:
+        scheme, _, place = database.url.partition("://")
+        if scheme == "sqlite":
+            usable = place.startswith("/") and place.strip("/") not in ("", ":memory:")
+        else:
+            usable = scheme in _REDIS and bool(place.strip("/"))
+        if not usable:
+            # It may hold a password.
+            shown = database.url if "@" not in place else f"{scheme}://…"
+            self.wrong(
+                "database.url",
+                f"{show(shown)} is not a log; write sqlite:/// and a file's path, "
+                "e.g. sqlite:///data/events.db, or e.g. redis://host:6379/0",
+            )
+        elif database.replicas and scheme in ("sqlite", "redis+cluster"):
+            self.wrong("database.replicas", f"{scheme} has none to wait for; leave it out")
 
 
 def _read(kind: type, value: object) -> Any:

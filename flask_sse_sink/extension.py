@@ -90,7 +90,7 @@ class Engine:
             return relay
         with self._lock:
             if self._relay is None:
-                relay = Relay(self.log, self._emit, self._supervise, self._lose)
+                relay = Relay(self.log, self._emit, self._supervise, self._lose, self.end_streams)
                 relay.start()
                 database = self.settings.database
                 self._retention = Retention(self.log, database.retention, database.retention_count)

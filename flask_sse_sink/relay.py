@@ -45,7 +45,8 @@ class Relay:
     leaves the work to its holder; ``_lock`` guards the cursor; whoever wants ``_lock`` passes
     through ``_turnstile`` first, so that a pump which lets go of it can't overtake a client that
     waits to join. The tail thread calls ``look`` about once a second. ``lose`` is told the first
-    and the last id of events that were pruned before they could be delivered.
+    and the last id of events that were pruned before they could be delivered, and ``restart`` is
+    called where the log turns out to be another one than before.
     """
 
     def __init__(
@@ -54,10 +55,15 @@ class Relay:
         emit: Callable[[list[Event]], None],
         look: Callable[[], None] = lambda: None,
         lose: Callable[[int, int], None] = lambda first_id, last_id: None,
+        restart: Callable[[], object] = lambda: None,
     ) -> None:
         self._log = log
         self._emit = emit
         self._lose = lose
+        self._restart = restart
+        self._identity = ""
+        self._last: Event | None = None
+        self._next_look = 0.0
         self._look = look
         self._cursor = -1
         self._wanted = False
@@ -81,6 +87,11 @@ class Relay:
         return self._loop
 
     @property
+    def identity(self) -> str:
+        """Return the identity of the log that is followed, empty before the start."""
+        return self._identity
+
+    @property
     def away(self) -> LogUnavailable | None:
         """Return why the log couldn't be read when last tried, None if it could."""
         return self._away
@@ -97,6 +108,7 @@ class Relay:
         """
         if self._cursor < 0:
             self._cursor = self._log.head()
+        self._identity = self._log.identity
         self._loop.start()
 
     def stop(self) -> None:
@@ -194,10 +206,45 @@ class Relay:
             if events[0].id > self._cursor + 1:
                 self._lost(self._cursor + 1, events[0].id - 1)
             self._emit(events)
-            self._cursor = events[-1].id
+            self._last = events[-1]
+            self._cursor = self._last.id
             ended = time.monotonic()
             self._not_before = ended + min(ended - began, PAUSE_SECONDS)
         return len(events) == PAGE
+
+    def _is_another(self) -> bool:
+        """Return whether the log isn't the one that was followed; looks about once a second."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + TAIL_SECONDS
+        return self._log.identity != self._identity
+
+    def _has_diverged(self) -> bool:
+        """Return whether another event than the one delivered has the cursor's id.
+
+        That is so where a replica took over that hadn't had the newest events.
+        """
+        last = self._last
+        if last is None or last.id != self._cursor:
+            return False
+        there = self._log.read(last.id - 1, 1)
+        return bool(there) and there[0].id == last.id and there[0].event_id != last.event_id
+
+    def _begin_anew(self) -> None:
+        """Go on with a log that isn't the one that was followed: its ids began again."""
+        self._enter()
+        try:
+            _log.error(
+                "the event log was at %d and is at %d now: it was made anew, or has lost its end; "
+                "streams end, for their clients to begin again",
+                *(self._cursor, self._log.head()),
+            )
+            self._cursor = self._log.head()
+            self._identity = self._log.identity
+        finally:
+            self._lock.release()
+        self._restart()
 
     def _lost(self, first_id: int, last_id: int) -> None:
         _log.error("events %d to %d were pruned before they could be streamed", first_id, last_id)
@@ -208,7 +255,11 @@ class Relay:
         stopping = self._loop.stopping
         self._look()
         try:
-            if self._log.tail(self._cursor, TAIL_SECONDS) and not stopping.is_set():
+            before = self._cursor
+            head = self._log.tail(before, TAIL_SECONDS)
+            if head < before or self._is_another() or (self._away and self._has_diverged()):
+                self._begin_anew()
+            elif head > self._cursor and not stopping.is_set():
                 self.pump()
             if self._away:
                 _log.warning("the event log is back")

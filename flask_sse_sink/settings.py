@@ -212,13 +212,18 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
 
     url: Annotated[
         str,
-        Meta(description="`sqlite:///` and a path; a relative one is relative to this file"),
+        Meta(
+            description="`sqlite:///` and a path, relative to this file; or `redis://HOST:PORT/DB`"
+        ),
     ] = "sqlite:///data/events.db"
     retention: Annotated[Interval, Meta(description="older events are pruned; `0` keeps all")] = (
         _default(Interval(30 * 86400))
     )
     retention_count: Annotated[
         int, Meta(ge=0, description="all but so many events are pruned; `0` keeps any number")
+    ] = 0
+    replicas: Annotated[
+        int, Meta(ge=0, le=100, description="Redis replicas that must have an event, too")
     ] = 0
 
 

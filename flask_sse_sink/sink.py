@@ -213,21 +213,18 @@ class Sink:
         try:
             give_back = host.admit(self, client.address, request.environ)
         except ServerStopping as error:
-            # Only EventSource asks for nothing else, and it would never come back after a 503.
-            only = request.headers.get("Accept", "").strip() == "text/event-stream"
-            return self._refuse(client, "Server stopping", str(error), retry=only)
+            return self._refuse(client, "Server stopping", str(error), for_a_moment=True)
         except TooManyClients as error:
             return self._refuse(client, "Too many clients", str(error))
         away: LogUnavailable | None
         try:
             relay = host.started()
             away = relay.away
-            headers = self._headers(host)
         except LogUnavailable as error:
             away = error
         if away is not None:
             give_back()
-            return self._refuse(client, _AWAY, str(away))
+            return self._refuse(client, _AWAY, str(away), for_a_moment=True)
         request.environ[ENVIRON_KEY] = client
         tie = _Tie(self, client, Peer.of(request.environ), host.watcher, relay, give_back)
         if self.settings.replay.on:
@@ -237,7 +234,7 @@ class Sink:
                 *(tie.enter, tie.part, lambda: relay.cursor),
             )
         stream = client.stream(tie.join, tie.leave, tie.wrote, tie.replay)
-        response = Response(stream, headers=headers)
+        response = Response(stream, headers=self._headers(host))
         response.call_on_close(tie.finish)
         return response
 
@@ -250,16 +247,27 @@ class Sink:
         return replay.parse(header, query.get("last_event_id"), query.get("log"))
 
     def _headers(self, host: Host) -> dict[str, str]:
-        return {**HEADERS, LOG_HEADER: host.log.identity} if self.settings.replay.on else HEADERS
+        if not self.settings.replay.on:
+            return HEADERS
+        return {**HEADERS, LOG_HEADER: host.started().identity}
 
-    def _refuse(self, client: Client, title: str, detail: str, retry: bool = False) -> Response:
-        """Answer a client for which there is no room now."""
+    def _refuse(
+        self, client: Client, title: str, detail: str, *, for_a_moment: bool = False
+    ) -> Response:
+        """Answer a client for which there is no room now.
+
+        What passes by itself costs no EventSource its stream: after a 503 it would never come
+        back. It alone asks for nothing else than a stream.
+        """
+        retry = self.settings.when_full == "retry"
+        if for_a_moment and request.headers.get("Accept", "").strip() == "text/event-stream":
+            retry = True
         app = current_app._get_current_object()  # type: ignore[attr-defined] # werkzeug's proxy
         client.drop("refused")
         metrics.get().sink(self.name).refused()
         signals.emit(signals.client_disconnected, app, sink=self.name, client=client)
         seconds = self._pause()
-        if retry or self.settings.when_full == "retry":
+        if retry:
             return Response(frame.busy(round(seconds * 1000)), headers=HEADERS)
         return problem(503, title, detail, retry_after=math.ceil(seconds))
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from gunicorn_server import Server
+from gunicorn_server import Server, wait_until
+from redis_server import RedisServer, in_memory
 from werkzeug.test import TestResponse
 
 from flask_sse_sink import SSESink, events_stored, extension
@@ -106,6 +107,36 @@ def _left(threads: set[threading.Thread], sockets: set[str], receivers: set[int]
     found += ["receiver of events_stored" for _ in _receivers() - receivers]
     found += [f"open {socket}" for socket in _sockets() - sockets]
     return found
+
+
+@pytest.fixture(scope="session")
+def one_redis() -> Iterator[RedisServer]:
+    """Run a Redis for all tests that want one."""
+    with in_memory() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(one_redis: RedisServer) -> RedisServer:
+    """Return it with nothing in it."""
+    one_redis.call("FLUSHALL")
+    return one_redis
+
+
+@pytest.fixture(scope="session")
+def one_cluster() -> Iterator[RedisServer]:
+    """Run a cluster of one node, which has every slot."""
+    with in_memory("--cluster-enabled", "yes") as server:
+        server.call("CLUSTER", "ADDSLOTS", *range(16384))
+        wait_until(lambda: b"cluster_state:ok" in server.call("CLUSTER", "INFO"), "it is whole")
+        yield server
+
+
+@pytest.fixture
+def redis_cluster(one_cluster: RedisServer) -> str:
+    """Return the URL of an empty cluster."""
+    one_cluster.call("FLUSHALL")
+    return f"redis+cluster://127.0.0.1:{one_cluster.port}"
 
 
 @pytest.fixture(autouse=True)

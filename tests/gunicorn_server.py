@@ -182,10 +182,13 @@ class Server:
         token: str = "",
         sink: str = "",
         database: str = "",
+        url: str = "",
+        other_sinks: str = "",
         arguments: Sequence[str] = (),
         command: Callable[[int], list[str]] | None = None,
         tls: bool = False,
         port: int = 0,
+        ready: str = "/readyz",
     ) -> None:
         self.folder = folder
         self.tls = tls
@@ -194,12 +197,13 @@ class Server:
         self.database = folder / "events.db"
         self.log_file = folder / "server.log"
         config = folder / "config.yaml"
+        place = url or f"sqlite:///{self.database}"
         config.write_text(
             f"server: {{port: {self.port}, workers: {workers}, max_clients: {max_clients}, "
             f"direct_send: {str(self.direct_send).lower()}}}\n"
-            f"database: {{url: 'sqlite:///{self.database}'{', ' if database else ''}{database}}}\n"
+            f"database: {{url: '{place}'{', ' if database else ''}{database}}}\n"
             f"ingest: {{{f'tokens: [{token}]' if token else 'auth: none'}}}\n"
-            f"sink: {{events_stream: {{type: sse{', ' if sink else ''}{sink}}}}}\n"
+            f"sink: {{events_stream: {{type: sse{', ' if sink else ''}{sink}}}{other_sinks}}}\n"
         )
         made = command(self.port) if command else gunicorn_command(folder, *arguments)
         with self.log_file.open("wb") as log:
@@ -213,7 +217,7 @@ class Server:
                 start_new_session=True,
             )
         try:
-            wait_until(self._is_ready, f"{self.url('/readyz')} answers")
+            wait_until(lambda: self._is_up(ready), f"{self.url(ready)} answers")
             if not command:
                 wait_until(lambda: len(self.workers()) == workers, "every worker is there")
         except BaseException:
@@ -277,9 +281,9 @@ class Server:
     def url(self, path: str = STREAM_PATH) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def _is_ready(self) -> bool:
+    def _is_up(self, path: str) -> bool:
         assert self._process.poll() is None, self.log
-        return self.answers("/readyz") == 200
+        return self.answers(path) == 200
 
     def answers(self, path: str) -> int:
         """Return the status of a GET, 0 where nobody answers."""

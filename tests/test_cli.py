@@ -14,6 +14,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 from flask.cli import FlaskGroup, ScriptInfo
+from redis_server import RedisServer
 from werkzeug.serving import make_server
 
 from flask_sse_sink import ConfigError, create_app
@@ -194,3 +195,31 @@ def test_tail_names_the_sinks_there_are(app: Flask) -> None:
     result = run(app, "tail", "nope")
     assert result.exit_code == 2
     assert "events_stream, alerts" in result.output
+
+
+def test_a_log_is_copied_and_gone_on_with(
+    app: Flask, tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = engine_of(app).log
+    log.append([new_event("a", event_id=str(n)) for n in range(700)])
+    words = ("copy", "--from", "sqlite:///data/events.db", "--to", redis_server.url)
+    result = run(app, *words)
+    assert (result.exit_code, result.stdout) == (0, "Copied up to event 700.\n"), result.output
+    assert redis_server.call("XLEN", "{sse-sink}:events") == 700
+    log.append([new_event("a")])
+    assert run(app, *words).stdout == "Copied up to event 701.\n"
+    # And into another file, from there.
+    back = ("copy", "--from", redis_server.url, "--to", "sqlite:///back.db")
+    assert run(app, *back).stdout == "Copied up to event 701.\n"
+    other = run(app, "copy", "--from", "sqlite:///none.db", "--to", redis_server.url)
+    assert other.exit_code == 1
+    assert "name an empty one" in other.output
+    assert "Traceback" not in other.output
+
+
+@pytest.mark.parametrize("url", ["x", "sqlite://x", "mysql://h/d"])
+def test_copy_names_what_is_no_log(app: Flask, url: str) -> None:
+    result = run(app, "copy", "--from", url, "--to", "sqlite:///b.db")
+    assert result.exit_code == 2
+    assert "is not a log; write sqlite:///" in result.output

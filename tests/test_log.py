@@ -12,23 +12,28 @@ from pathlib import Path
 import pytest
 
 from flask_sse_sink.event import NewEvent, decode, encode, new_event
-from flask_sse_sink.exceptions import LogUnavailable
-from flask_sse_sink.log import EventLog, open_log, queries
-from flask_sse_sink.log.sqlite import now_us
+from flask_sse_sink.exceptions import LogUnavailable, LogUnusable
+from flask_sse_sink.log import EventLog, copying, now_us, open_log, queries, redis
+from flask_sse_sink.log.copying import copy
+from flask_sse_sink.log.sqlite import SQLiteLog
 from flask_sse_sink.pattern import EVERYTHING, Filter, parse
 from flask_sse_sink.settings import DatabaseSettings
 
 FAR = 2**62
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "redis", "redis+cluster"])
 def make_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], EventLog]]:
     """Return a maker of logs which all share one storage."""
-    urls = {"sqlite": f"sqlite:///{tmp_path}/deep/er/events.db"}
+    url = f"sqlite:///{tmp_path}/deep/er/events.db"
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_server").url
+    elif request.param == "redis+cluster":
+        url = request.getfixturevalue("redis_cluster")
     made: list[EventLog] = []
 
     def make() -> EventLog:
-        made.append(open_log(DatabaseSettings(url=urls[request.param])))
+        made.append(open_log(DatabaseSettings(url=url)))
         return made[-1]
 
     yield make
@@ -116,7 +121,7 @@ def test_the_same_event_id_of_another_source_is_another_event(log: EventLog) -> 
 def test_a_batch_is_stored_as_a_whole_or_not_at_all(log: EventLog) -> None:
     bad = _events("c")
     bad[0].event_type = None  # type: ignore[assignment]
-    with pytest.raises(LogUnavailable):
+    with pytest.raises((LogUnavailable, TypeError)):
         log.append(_events("a", "b") + bad)
     assert log.head() == 0
     assert log.append(_events("a")).ids == [1]
@@ -203,6 +208,7 @@ def test_a_replay_is_what_a_filter_lets_through_of_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(queries, "NARROW_TYPES", narrow_types)
+    monkeypatch.setattr(redis, "NARROW_TYPES", narrow_types)
     monkeypatch.setattr(queries, "WINDOW", 4)
     log.append(_typed(*["a.b", "a.b", "ab", "a.bc", "b.c", "a.b.c", "c", "a/x", "x", "a"] * 3))
     filter = parse(patterns)
@@ -280,14 +286,14 @@ def test_a_log_keeps_its_identity(make_log: Callable[[], EventLog]) -> None:
 def test_tail_returns_at_once_where_there_is_something(log: EventLog) -> None:
     log.append(_events("a"))
     began = time.monotonic()
-    assert log.tail(0, 30) is True
+    assert log.tail(0, 30) == 1
     assert time.monotonic() - began < 5
 
 
 def test_tail_waits_no_longer_than_it_is_told(log: EventLog) -> None:
     log.append(_events("a"))
     began = time.monotonic()
-    assert log.tail(1, 0.05) is False
+    assert log.tail(1, 0.05) == 1
     assert 0.04 < time.monotonic() - began < 5
 
 
@@ -295,11 +301,11 @@ def test_an_interrupt_ends_the_next_tail_and_one_in_progress(log: EventLog) -> N
     assert log.head() == 0
     log.interrupt()
     began = time.monotonic()
-    assert log.tail(0, 30) is False
+    assert log.tail(0, 30) == 0
     with ThreadPoolExecutor(1) as pool:
         tail = pool.submit(log.tail, 0, 30)
         log.interrupt()
-        assert tail.result(10) is False
+        assert tail.result(10) == 0
     assert time.monotonic() - began < 10
 
 
@@ -321,7 +327,7 @@ def test_an_append_wakes_the_tail_of_another_log(make_log: Callable[[], EventLog
             tail = pool.submit(reader.tail, turn, 30)
             began = time.monotonic()
             writer.append(_events(f"e{turn}"))
-            assert tail.result(10) is True
+            assert tail.result(10) == turn + 1
             assert time.monotonic() - began < 0.5
 
 
@@ -371,3 +377,86 @@ def test_a_reader_never_sees_a_lower_id_later(make_log: Callable[[], EventLog]) 
         for future in done:
             future.result(10)
     assert seen == list(range(1, 161))
+
+
+def _kept(log: EventLog) -> tuple[object, ...]:
+    return log.records(0, 1000), log.head(), log.identity
+
+
+def test_a_copy_has_the_same_ids_and_knows_the_same_events(
+    make_log: Callable[[], EventLog], tmp_path: Path
+) -> None:
+    log = make_log()
+    log.append([new_event("a.b", {"n": 1}, event_id="1", source="s")])
+    dated = decode(b'{"event_type":"c","occurred_at":"2024-01-01T00:00:00Z"}')
+    log.append(_events("2", "3", source="\u00fc") + dated)
+    log.prune(FAR, 1)
+    other = SQLiteLog(tmp_path / "copy.db")
+    try:
+        # There and back, each with pages of its own.
+        assert list(copy(log, other)) == [(4, 4)]
+        assert _kept(other) == _kept(log)
+        assert [event.source.name for event in other.read(0, 10)] == ["ü", "ü", "default"]
+        assert other.append(_events("2", source="ü")) == ([2], 1)
+        assert other.append(_events("1", source="s")).ids == [5]
+        assert log.append(_events("1", source="s")).ids == [5]
+        assert [r.occurred_at for r in log.records(3, 1)] == ["2024-01-01T00:00:00+00:00"]
+        assert list(copy(log, other)) == []
+    finally:
+        other.close()
+
+
+def test_a_copy_is_gone_on_with_where_it_was_left(
+    make_log: Callable[[], EventLog], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "PAGE", 2)
+    source = SQLiteLog(tmp_path / "source.db")
+    target = make_log()
+    try:
+        source.append(_events(*"abcde"))
+        steps = copy(source, target)
+        assert next(steps) == (2, 5)
+        steps.close()  # type: ignore[attr-defined] # it is a generator
+        source.append(_events("f"))
+        assert list(copy(source, target)) == [(4, 6), (6, 6)]
+        assert _kept(target) == _kept(source)
+        source.prune(FAR, 9)
+        assert source.append(_events("g", "h")).ids == [7, 8]
+        source.prune(FAR, 9)
+        assert list(copy(source, target)) == [(8, 8)]
+        assert target.head() == 8
+        assert target.append(_events("i")).ids == [9]
+        # Both went on by themselves: neither is a copy of the other any more.
+        assert source.append(_events("j")).ids == [9]
+        with pytest.raises(LogUnusable, match="it holds events that aren't of the log"):
+            source.append(_events("k"))
+            target.restore(source.records(8, 1), 9, source.identity)
+    finally:
+        source.close()
+
+
+def test_nothing_is_copied_into_another_log(
+    make_log: Callable[[], EventLog], tmp_path: Path
+) -> None:
+    source, target = SQLiteLog(tmp_path / "source.db"), make_log()
+    try:
+        target.append(_events("x"))
+        source.append(_events("a", "b"))
+        before = _kept(target)
+        with pytest.raises(LogUnusable, match="name an empty one"):
+            list(copy(source, target))
+        with pytest.raises(LogUnusable, match="name an empty one"):
+            target.restore(source.records(1, 1), 2, source.identity)
+        assert _kept(target) == before
+    finally:
+        source.close()
+
+
+def test_an_empty_log_is_copied_as_one(make_log: Callable[[], EventLog], tmp_path: Path) -> None:
+    source, target = SQLiteLog(tmp_path / "source.db"), make_log()
+    try:
+        assert list(copy(source, target)) == [(0, 0)]
+        assert target.identity == source.identity
+        assert target.append(_events("a")).ids == [1]
+    finally:
+        source.close()

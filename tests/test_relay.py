@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,7 @@ class _Log(SQLiteLog):
         self._fail()
         return super().read(after, limit)
 
-    def tail(self, after: int, timeout: float) -> bool:
+    def tail(self, after: int, timeout: float) -> int:
         self._fail()
         return super().tail(after, timeout)
 
@@ -331,3 +333,29 @@ def test_retention_by_count_keeps_the_newest(log: _Log) -> None:
     retention.start()
     _until(lambda: len(log.read(0, 10)) == 2)
     retention.stop()
+
+
+def test_a_log_that_lost_its_end_is_begun_anew(tmp_path: Path, seen: _Seen) -> None:
+    log = _Log(tmp_path / "events.db")
+    log.append(_events(5))
+    restarted = threading.Event()
+    relay = Relay(log, seen.emit, restart=restarted.set)
+    relay.start()
+    with closing(sqlite3.connect(log.path)) as db:
+        db.execute("DELETE FROM events WHERE id > 3")
+        db.execute("UPDATE sqlite_sequence SET seq = 3")
+        db.commit()
+    assert restarted.wait(10)
+    assert relay.cursor == 3
+    restarted.clear()
+    assert log.append(_events(1)).ids == [4]
+    relay.pump()
+    seen.wait_for([4])
+    # Another log is known by its identity, whatever its ids.
+    with closing(sqlite3.connect(log.path)) as db:
+        db.execute("UPDATE about SET identity = 'another'")
+        db.commit()
+    assert restarted.wait(10)
+    assert relay.cursor == 4
+    relay.stop()
+    log.close()

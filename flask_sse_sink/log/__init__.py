@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from ..event import Event, NewEvent
+from ..exceptions import ConfigError
 from ..pattern import Filter
 from ..settings import DatabaseSettings
+
+NO_COPY = "it holds events that aren't of the log to be copied; name an empty one"
 
 
 class Appended(NamedTuple):
@@ -37,6 +42,18 @@ class Page(NamedTuple):
     through: int
     gone: int
     more: bool
+
+
+class Record(NamedTuple):
+    """An event with all that a log keeps of it: what is copied from one log to another.
+
+    ``created_at_us`` is in microseconds since the epoch, ``occurred_at`` as the producer wrote it.
+    """
+
+    id: int
+    created_at_us: int
+    occurred_at: str | None
+    envelope: bytes
 
 
 class EventLog(Protocol):
@@ -84,10 +101,12 @@ class EventLog(Protocol):
         Where nothing that old is kept, that is the newest id that was pruned, or 0.
         """
 
-    def tail(self, after: int, timeout: float) -> bool:
+    def tail(self, after: int, timeout: float) -> int:
         """Wait until there are events above ``after``, at most ``timeout`` seconds.
 
-        Returns whether there are any. What this same object appended need not end the wait.
+        Returns the id of an event above ``after``, or, where there is none, the head: that is
+        below ``after`` where the log has lost what it had. What this same object appended need
+        not end the wait.
         """
 
     def interrupt(self) -> None:
@@ -98,6 +117,18 @@ class EventLog(Protocol):
 
         Those stored before ``before_us``, in microseconds since the epoch, and those that aren't
         among the newest ``keep``; with 0, their number doesn't matter. What is left has no holes.
+        """
+
+    def records(self, after: int, limit: int) -> list[Record]:
+        """Return up to ``limit`` events with ids above ``after``, and all that is kept of them."""
+
+    def restore(self, records: Sequence[Record], head: int, identity: str) -> None:
+        """Store events of the log with this identity under the ids that they have there.
+
+        All or nothing. ``head`` is what :meth:`head` is to be after it. It becomes that log: its
+        identity, too, and its sources' ids.
+
+        :raises LogUnusable: it isn't empty, and isn't a copy of that log, or has later events.
         """
 
     def check(self) -> None:
@@ -111,7 +142,28 @@ class EventLog(Protocol):
 
 
 def open_log(settings: DatabaseSettings) -> EventLog:
-    """Return the log that the settings name. Nothing is opened before it is used."""
-    from .sqlite import SQLiteLog
+    """Return the log that the settings name. Nothing is opened before it is used.
 
-    return SQLiteLog(settings.url.removeprefix("sqlite:///"))
+    :raises ConfigError: a library that it needs isn't installed.
+    """
+    if settings.url.startswith("sqlite:///"):
+        from .sqlite import SQLiteLog
+
+        return SQLiteLog(settings.url.removeprefix("sqlite:///"))
+    try:
+        from .redis import RedisLog
+    except ImportError as error:
+        raise ConfigError(
+            "database.url: Redis needs one more library: pip install 'flask-sse-sink[redis]'"
+        ) from error
+    return RedisLog(settings.url, settings.replicas)
+
+
+def now_us() -> int:
+    """Return the time in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def iso(microseconds: int) -> str:
+    """Return a time since the epoch as the envelope has it."""
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat()

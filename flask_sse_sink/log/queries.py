@@ -22,6 +22,12 @@ def head(db: sqlite3.Connection) -> int:
     return row[0] if row else 0
 
 
+def identity(db: sqlite3.Connection) -> str:
+    """Return what tells the log from one that was made anew."""
+    found: str = db.execute("SELECT identity FROM about").fetchone()[0]
+    return found
+
+
 def oldest(db: sqlite3.Connection) -> int:
     """Return the lowest id that is kept, the next one to come where there is none."""
     found: int | None = db.execute("SELECT min(id) FROM events").fetchone()[0]

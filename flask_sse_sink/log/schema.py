@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec import Raw
@@ -12,6 +11,7 @@ from msgspec import Raw
 from .. import event as envelope
 from ..event import Event, Source
 from ..exceptions import LogUnusable
+from . import iso
 
 _log = logging.getLogger(__name__)
 
@@ -91,11 +91,6 @@ def prepare(db: sqlite3.Connection, path: Path) -> bool:
             db.execute("ROLLBACK")
         raise
     return True
-
-
-def iso(microseconds: int) -> str:
-    """Return a time since the epoch as the envelope has it."""
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat()
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -20,10 +20,12 @@ from .. import event as envelope
 from ..event import Event, NewEvent, Source
 from ..exceptions import LogUnavailable, LogUnusable
 from ..pattern import Filter
-from . import Appended, Page
+from . import NO_COPY, Appended, Page, Record, iso, now_us
 from .doorbell import Doorbell
-from .queries import head, known_ids, matching, oldest
-from .schema import check_version, iso, prepare
+from .queries import head as newest
+from .queries import identity as identity_of
+from .queries import known_ids, matching, oldest
+from .schema import check_version, prepare
 
 LOCK_SECONDS = 5.0
 
@@ -104,18 +106,18 @@ class SQLiteLog:
 
     def replay(self, after: int, limit: int, filter: Filter, until: int | None = None) -> Page:
         with self._replaying() as db:
-            end = head(db) if until is None else min(head(db), until)
+            end = newest(db) if until is None else min(newest(db), until)
             gone = max(after, min(oldest(db) - 1, end))
             envelopes, through = matching(db, filter, gone, end, limit)
         return Page(envelopes, through, gone, through < end)
 
     def head(self) -> int:
         with self._reading() as db:
-            return head(db)
+            return newest(db)
 
     def head_before(self, before_us: int) -> int:
         with self._replaying() as db:
-            high = head(db)
+            high = newest(db)
             low = oldest(db) - 1
             # Ids rise with time, as long as nobody sets the clock back; an index would cost more.
             while low < high:
@@ -130,23 +132,23 @@ class SQLiteLog:
     @property
     def identity(self) -> str:
         with self._reading() as db:
-            found: str = db.execute("SELECT identity FROM about").fetchone()[0]
-            return found
+            return identity_of(db)
 
-    def tail(self, after: int, timeout: float) -> bool:
+    def tail(self, after: int, timeout: float) -> int:
         bell = self._hung_bell()
         # The bell hangs before the log is looked at, so that no ring falls in between.
-        if self.head() > after:
-            return True
+        head = self.head()
+        if head > after:
+            return head
         bell.wait(timeout)
-        return self.head() > after
+        return self.head()
 
     def interrupt(self) -> None:
         self._hung_bell().ring(own=True)
 
     def prune(self, before_us: int, limit: int, keep: int = 0) -> int:
         with self._transaction() as db:
-            last = head(db) - keep if keep else 0
+            last = newest(db) - keep if keep else 0
             rows = db.execute(
                 "SELECT id, created_at FROM events ORDER BY id LIMIT ?", (limit,)
             ).fetchall()
@@ -154,6 +156,34 @@ class SQLiteLog:
             old = itertools.takewhile(lambda row: row[1] < before_us or row[0] <= last, rows)
             last = max((id for id, _ in old), default=0)
             return db.execute("DELETE FROM events WHERE id <= ?", (last,)).rowcount if last else 0
+
+    def records(self, after: int, limit: int) -> list[Record]:
+        with self._replaying() as db:
+            sql = "SELECT id, created_at, occurred_at, CAST(envelope AS BLOB) FROM events"
+            rows = db.execute(f"{sql} WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+            return [Record(*row) for row in rows]
+
+    def restore(self, records: Sequence[Record], head: int, identity: str) -> None:
+        events = [envelope.stored(record.envelope) for record in records]
+        with self._transaction() as db:
+            before = newest(db)
+            if before and identity != identity_of(db) or events and events[0].id <= before:
+                raise LogUnusable(f"{self.path}: {NO_COPY}")
+            db.execute("UPDATE about SET identity = ?", (identity,))
+            sources = {(event.source.id, event.source.name) for event in events}
+            db.executemany("INSERT OR IGNORE INTO sources (id, name) VALUES (?, ?)", sources)
+            db.executemany(
+                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (record.id, event.source.id, event.event_id, event.event_type)
+                    + (record.created_at_us, record.occurred_at, record.envelope.decode())
+                    for record, event in zip(records, events, strict=True)
+                ],
+            )
+            # The highest id may be of an event that was pruned.
+            db.execute("DELETE FROM sqlite_sequence WHERE name = 'events'")
+            db.execute("INSERT INTO sqlite_sequence VALUES ('events', ?)", (head,))
+        self._any_bell().ring()
 
     def check(self) -> None:
         with self._transaction() as db:
@@ -193,7 +223,7 @@ class SQLiteLog:
         keyed = [(by.id, event.event_id) for by, event in zip(sources, events, strict=True)]
         known = known_ids(db, keyed)
         created_at = iso(at)
-        next_id = head(db) + 1
+        next_id = newest(db) + 1
         ids: list[int] = []
         rows = []
         for key, source, event in zip(keyed, sources, events, strict=True):
@@ -355,8 +385,3 @@ def _use_wal(db: sqlite3.Connection) -> None:
             time.sleep(0.01)
         else:
             return
-
-
-def now_us() -> int:
-    """Return the time in microseconds since the epoch."""
-    return time.time_ns() // 1000

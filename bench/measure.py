@@ -90,7 +90,8 @@ class Measurement:
             stack.callback(server.stop)
             board = Board(folder / "board")
             stack.callback(board.close)
-            clients = Clients(server.port, board)
+            ports = [server.port, *server.more]
+            clients = Clients(ports, board)
             stack.callback(clients.close)
             for each in self._scenarios:
                 if each.kind == "ingest":
@@ -101,18 +102,18 @@ class Measurement:
             kinds += range(filters, filters + others)
             paths = [self._path(server, kind) for kind in kinds]
             # What the first clients cost once, such as code that is loaded, no client costs again.
-            with contextlib.closing(Clients(server.port, board)) as first:
+            with contextlib.closing(Clients(ports, board)) as first:
                 first.connect(paths[:_FIRST], greeted=self._system.greets)
                 self._warm_up(server, board, first, filters)
             time.sleep(0.5)
-            clients.connect(paths[:1], greeted=self._system.greets)
+            clients.connect(paths[: len(ports)], greeted=self._system.greets)
             self._warm_up(server, board, clients, filters)
             before = server.processes.pss_kib()
             helpers_before = {name: each.pss_kib() for name, each in server.helpers.items()}
             connect_cpu = server.processes.cpu_seconds()
             seconds = 0.0
-            if wanted > 1:
-                seconds = clients.connect(paths[1:], greeted=self._system.greets)
+            if wanted > len(ports):
+                seconds = clients.connect(paths[len(ports) :], greeted=self._system.greets)
             connect_cpu = server.processes.cpu_seconds() - connect_cpu
             clients.cool()
             self._warm_up(server, board, clients, filters + others)
@@ -403,6 +404,13 @@ def _report(process: subprocess.Popen[bytes]) -> Report:
     if not line:
         raise RuntimeError("the publisher ended without a report")
     return Report(**json.loads(line))
+
+
+def publish(spec: Spec) -> Report:
+    """Publish as specified, and return what came of it."""
+    with _publisher(spec) as process:
+        _go(process)
+        return _report(process)
 
 
 def folder_for(base: Path, name: str) -> Path:

@@ -43,6 +43,8 @@ class Server:
     workers: int
     helpers: dict[str, Processes] = field(default_factory=dict)
     """What the server needs beside it, by name; stopped after it."""
+    more: Sequence[int] = ()
+    """Ports of other nodes; clients are spread over all."""
 
     def stop(self) -> None:
         """End the server, then its helpers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -27,27 +28,75 @@ class SSESink(System):
         return None
 
     def start(self, setting: Setting) -> Server:
-        port = free_port()
         workers = setting.workers or 1
-        config = setting.folder / "config.yaml"
+        url = f"sqlite:///{setting.folder / 'events.db'}"
+        port, processes = self.node(setting, setting.folder, url, workers)
+        return Server(port, processes, "/ingest", "/events_stream/", workers)
+
+    def node(
+        self, setting: Setting, folder: Path, url: str, workers: int
+    ) -> tuple[int, Processes]:
+        """Start a server whose log is at the URL; return its port and processes."""
+        port = free_port()
+        config = folder / "config.yaml"
         config.write_text(
             f"server: {{port: {port}, workers: {workers}, "
             f"max_clients: {setting.clients + 16}{self.settings}}}\n"
-            f"database: {{url: 'sqlite:///{setting.folder / 'events.db'}'}}\n"
+            f"database: {{url: '{url}'}}\n"
             "ingest: {auth: none}\n"
             f"sink: {{events_stream: {{type: sse, heartbeat_timeout: 30{self.sink}}}}}\n"
         )
         command = python("-m", "gunicorn", "-c", str(setting.project / "gunicorn.conf.py"))
         processes = Processes(
-            [*command, "--chdir", str(setting.folder), "wsgi:app"],
-            setting.folder,
+            [*command, "--chdir", str(folder), "wsgi:app"],
+            folder,
             port,
             {**_environment(setting.project), "SSE_SINK_CONFIG": str(config)},
         )
-        return Server(port, processes, "/ingest", "/events_stream/", workers)
+        return port, processes
 
     def item(self, event_type: str) -> str:
         return new_event(event_type)
+
+
+class SSESinkRedis(SSESink):
+    """The same with its log in Redis, and so many nodes with a worker each."""
+
+    packages = (*SSESink.packages, "redis", "hiredis")
+
+    def __init__(self, nodes: int = 1, fsync: str = "everysec") -> None:
+        self.name = f"{nodes} x redis {fsync}"
+        self.about = f"{nodes} nodes on one Redis, `appendfsync {fsync}`"
+        self._nodes = nodes
+        self._fsync = fsync
+
+    def missing(self, project: Path) -> str | None:
+        if not shutil.which("redis-server"):
+            return "redis-server not installed: apt-get install redis-server"
+        return super().missing(project)
+
+    def start(self, setting: Setting) -> Server:
+        at = free_port()
+        command = ["redis-server", "--port", str(at), "--save", "", "--appendonly", "yes"]
+        command += ["--appendfsync", self._fsync, "--dir", str(setting.folder)]
+        redis = Processes(command, setting.folder, at)
+        helpers = {"redis": redis}
+        try:
+            found = []
+            for number in range(self._nodes):
+                folder = setting.folder / f"node{number}"
+                folder.mkdir()
+                url = f"redis://127.0.0.1:{at}/0"
+                found.append(self.node(setting, folder, url, 1))
+                helpers[f"node{number}"] = found[-1][1]
+        except BaseException:
+            for each in helpers.values():
+                each.stop()
+            raise
+        port, first = found[0]
+        del helpers["node0"]
+        more = [port for port, _ in found[1:]]
+        return Server(port, first, "/ingest", "/events_stream/", 1, helpers, more)
 
 
 class SSESinkQueue(SSESink):

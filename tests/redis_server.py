@@ -113,3 +113,40 @@ def in_memory(*options: str) -> Iterator[RedisServer]:
         RedisServer(Path(folder), "--appendonly", "no", *options) as server,
     ):
         yield server
+
+
+class Guarded:
+    """A master, a replica that follows it, and a sentinel that puts it in the master's place."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        for name in ("master", "replica", "sentinel"):
+            (folder / name).mkdir()
+        self.master = stack.enter_context(RedisServer(folder / "master"))
+        self.replica = stack.enter_context(
+            RedisServer(
+                folder / "replica",
+                "--replicaof",
+                "127.0.0.1",
+                str(self.master.port),
+                "--repl-diskless-sync-delay",
+                "0",
+            )
+        )
+        config = folder / "sentinel" / "sentinel.conf"
+        config.write_text(
+            f"sentinel monitor sse 127.0.0.1 {self.master.port} 1\n"
+            "sentinel down-after-milliseconds sse 500\n"
+            "sentinel failover-timeout sse 3000\n"
+        )
+        sentinel = stack.enter_context(RedisServer(folder / "sentinel", config=config))
+        self.url = f"redis+sentinel://127.0.0.1:{sentinel.port}/sse/0"
+        wait_until(self.replica.follows, "it follows")
+        with contextlib.closing(sentinel.client()) as asking:
+            wait_until(
+                lambda: asking.sentinel_master("sse")["num-slaves"] == 1,
+                "the sentinel knows the replica",
+            )
+
+    def copied(self, events: int) -> bool:
+        """Return whether the replica has so many events."""
+        return bool(self.replica.call("XLEN", "{sse-sink}:events") == events)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from gunicorn_server import WAIT_SECONDS, free_port, wait_until
-from redis_server import RedisServer, binary
+from redis_server import Guarded, RedisServer, binary
 
 from flask_sse_sink.event import NewEvent, new_event
 from flask_sse_sink.exceptions import ConfigError, LogUnavailable, LogUnusable
@@ -220,31 +220,14 @@ def test_so_many_replicas_have_what_is_answered(
 
 def test_sentinels_lead_to_the_new_master(tmp_path: Path, make_log: MakeLog) -> None:
     with contextlib.ExitStack() as stack:
-        (tmp_path / "replica").mkdir()
-        master = stack.enter_context(RedisServer(tmp_path))
-        replica = stack.enter_context(
-            RedisServer(tmp_path / "replica", "--replicaof", "127.0.0.1", str(master.port))
-        )
-        config = tmp_path / "sentinel.conf"
-        config.write_text(
-            f"sentinel monitor sse 127.0.0.1 {master.port} 1\n"
-            "sentinel down-after-milliseconds sse 500\n"
-            "sentinel failover-timeout sse 3000\n"
-        )
-        sentinel = stack.enter_context(RedisServer(tmp_path, config=config))
-        wait_until(replica.follows, "it follows")
-        log = make_log(f"redis+sentinel://127.0.0.1:{sentinel.port}/sse/0", replicas=0)
+        guarded = Guarded(tmp_path, stack)
+        log = make_log(guarded.url)
         assert log.append([_event("a")]).ids == [1]
-        wait_until(lambda: replica.call("XLEN", "{sse-sink}:events") == 1, "it is copied")
-        with contextlib.closing(sentinel.client()) as asking:
-            wait_until(
-                lambda: asking.sentinel_master("sse")["num-slaves"] == 1,
-                "the sentinel knows the replica",
-            )
-        master.stop(signal.SIGKILL)
+        wait_until(lambda: guarded.copied(1), "it is copied")
+        guarded.master.stop()
         _again(lambda: log.append([_event("b")]))
         assert _names(log) == [(1, "a"), (2, "b")]
-        assert replica.call("XLEN", "{sse-sink}:events") == 2
+        assert guarded.copied(2)
         log.close()
 
 

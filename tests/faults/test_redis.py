@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -13,7 +15,10 @@ from pathlib import Path
 import pytest
 from gunicorn_server import WAIT_SECONDS, Server, free_port, wait_until
 from measured import Measured
-from redis_server import RedisServer
+from redis_server import Guarded, RedisServer
+
+from flask_sse_sink.event import new_event
+from flask_sse_sink.log.redis import RedisLog
 
 SINK = "replay: true, heartbeat_timeout: 0.2, retry: 0.1"
 
@@ -130,3 +135,45 @@ def test_a_redis_that_was_emptied_ends_the_streams_for_a_new_beginning(
             told = stream.next().data
             assert told.startswith("missed ") and '"reason":"unknown_id"' in told
             assert stream.message_id() == 1
+
+
+def test_streams_go_on_when_a_replica_takes_over(tmp_path: Path, measured: Measured) -> None:
+    with contextlib.ExitStack() as stack:
+        guarded = Guarded(tmp_path, stack)
+        server = stack.enter_context(Server(tmp_path, url=guarded.url, sink=SINK))
+        stream = stack.enter_context(server.stream())
+        assert server.post([{"event_type": "a"}] * 3) == [1, 2, 3]
+        assert stream.ids_until(3) == [1, 2, 3]
+        wait_until(lambda: guarded.copied(3), "it is copied")
+        guarded.master.stop()
+        began = time.monotonic()
+        wait_until(lambda: ask(server, "/ingest", "4")[0] in (200, 201), "it takes events")
+        assert stream.message_id() == 4
+        seconds = time.monotonic() - began
+        measured(
+            "Redis's master is killed, a replica takes over", f"streaming after {seconds:.1f} s"
+        )
+        assert stream.next(heartbeats=True).event == "heartbeat"
+
+
+@pytest.mark.parametrize("more", [1, 9])
+def test_a_redis_that_lacks_the_newest_events_is_a_new_beginning(
+    tmp_path: Path, redis: RedisServer, more: int
+) -> None:
+    kept, older = tmp_path / "redis", tmp_path / "older"
+    with Server(tmp_path, url=redis.url, sink=SINK) as server, server.stream() as stream:
+        server.post({"event_type": "a"})
+        shutil.copytree(kept, older)
+        server.post([{"event_type": "a"}] * 4)
+        assert stream.ids_until(5) == [1, 2, 3, 4, 5]
+        redis.stop()
+        shutil.rmtree(kept)
+        shutil.copytree(older, kept)
+        redis.start()
+        # What another node stores may be ahead of what this one has seen by now.
+        log = RedisLog(redis.url)
+        assert log.append([new_event("a") for _ in range(more)]).ids[0] == 2
+        log.close()
+        while (found := stream.next()).event == "message":
+            assert int(found.id) > 5
+        assert found.data == "closing"

@@ -11,14 +11,12 @@ from . import frame
 from .chunk import Taken
 from .exceptions import LogUnavailable
 from .lane import Lane
+from .loop import Backoff
 from .outbox import Outbox
 from .pattern import Filter
 from .peer import SILENCE
 from .replay import Replay
 from .settings import SinkSettings
-
-_LEAST_BACKOFF_SECONDS = 0.1
-_MOST_BACKOFF_SECONDS = 5.0
 
 
 class Client:
@@ -173,18 +171,17 @@ class Client:
         """Yield what the log has, and become live where it ends."""
         assert replay.after is not None, "live"
         until: int | None = None
-        quiet_since, backoff = time.monotonic(), 0.0
+        quiet_since, backoff = time.monotonic(), Backoff()
         while not self.outbox.closed and (until is None or replay.after < until):
             try:
                 if replay.at_end and until is None:
                     until = replay.enter()
                     continue
                 taken = replay.read(until)
-                backoff = 0.0
+                backoff.reset()
             except LogUnavailable:
                 taken = Taken(b"", 0)
-                backoff = min(_MOST_BACKOFF_SECONDS, max(_LEAST_BACKOFF_SECONDS, backoff * 2))
-                self.outbox.wait(backoff * random.uniform(0.5, 1))
+                self.outbox.wait(backoff.next())
             data = taken.data
             if not data and time.monotonic() - quiet_since > self._settings.heartbeat_timeout:
                 data = frame.heartbeat(replay.after)

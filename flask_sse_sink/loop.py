@@ -13,6 +13,24 @@ _LEAST_BACKOFF_SECONDS = 0.1
 _MOST_BACKOFF_SECONDS = 5.0
 
 
+class Backoff:
+    """How long to wait after a failure: longer each time, jittered, 5 seconds at most."""
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def reset(self) -> None:
+        """Begin anew, after a success."""
+        self._seconds = 0.0
+
+    def next(self) -> float:
+        """Return the seconds to wait after this failure."""
+        self._seconds = min(_MOST_BACKOFF_SECONDS, max(_LEAST_BACKOFF_SECONDS, self._seconds * 2))
+        return self._seconds * random.uniform(0.5, 1.0)
+
+
 class Loop:
     """Calls ``step`` on a daemon thread until it is stopped, whatever ``step`` raises.
 
@@ -25,7 +43,7 @@ class Loop:
         self.failure = ""
         self.stopping = threading.Event()
         self._step = step
-        self._backoff = 0.0
+        self._backoff = Backoff()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -61,12 +79,10 @@ class Loop:
         while not self.stopping.is_set():
             try:
                 self._step()
-                self.failure, self._backoff = "", 0.0
+                self.failure = ""
+                self._backoff.reset()
             # SystemExit too: a thread that others wait for ends when they say so.
             except BaseException as error:
                 self.failure = f"{type(error).__name__}: {error}".rstrip(": ")
                 _log.exception("the thread %s goes on after an error", self.name)
-                self._backoff = min(
-                    _MOST_BACKOFF_SECONDS, max(_LEAST_BACKOFF_SECONDS, self._backoff * 2)
-                )
-                self.stopping.wait(self._backoff * random.uniform(0.5, 1.0))
+                self.stopping.wait(self._backoff.next())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from .event import Event
 from .exceptions import LogUnavailable
 from .log import EventLog
-from .loop import Loop
+from .loop import Backoff, Loop
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +24,6 @@ ROUNDS = 8
 # meanwhile go out together, which costs each client hardly more than one of them.
 PAUSE_SECONDS = 0.005
 _LEAST_PAUSE_SECONDS = 0.0002
-_MAX_BACKOFF_SECONDS = 5.0
 
 
 class _Joining:
@@ -73,7 +71,7 @@ class Relay:
         self._turnstile = threading.Lock()
         self._lock = threading.Lock()
         self._loop = Loop("sse-sink-relay", self._follow)
-        self._backoff = 0.0
+        self._backoff = Backoff()
         self._away: LogUnavailable | None = None
 
     @property
@@ -235,12 +233,13 @@ class Relay:
         """Go on with a log that isn't the one that was followed: its ids began again."""
         self._enter()
         try:
+            head = self._log.head()
             _log.error(
                 "the event log was at %d and is at %d now: it was made anew, or has lost its end; "
                 "streams end, for their clients to begin again",
-                *(self._cursor, self._log.head()),
+                *(self._cursor, head),
             )
-            self._cursor = self._log.head()
+            self._cursor = head
             self._identity = self._log.identity
         finally:
             self._lock.release()
@@ -263,10 +262,10 @@ class Relay:
                 self.pump()
             if self._away:
                 _log.warning("the event log is back")
-            self._away, self._backoff = None, 0.0
+            self._away = None
+            self._backoff.reset()
         except LogUnavailable as error:
             if self._away is None:
                 _log.error("the event log is away, streams wait: %s", error)
             self._away = error
-            self._backoff = min(_MAX_BACKOFF_SECONDS, max(0.1, self._backoff * 2))
-            stopping.wait(self._backoff * random.uniform(0.5, 1.0))
+            stopping.wait(self._backoff.next())

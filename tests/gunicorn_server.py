@@ -63,6 +63,22 @@ def flask_command(port: int, *arguments: str) -> list[str]:
     return [*made, *arguments]
 
 
+def whole_chunks(raw: bytes) -> tuple[bytes, bytes, bool]:
+    """Return what the whole chunks in front hold, what is left, and whether that is the end."""
+    parts: list[bytes] = []
+    while b"\r\n" in raw:
+        size, _, rest = raw.partition(b"\r\n")
+        length = int(size, 16)
+        if not length:
+            return b"".join(parts), raw, True
+        if len(rest) < length + 2:
+            break
+        assert rest[length : length + 2] == b"\r\n"
+        parts.append(rest[:length])
+        raw = rest[length + 2 :]
+    return b"".join(parts), raw, False
+
+
 class Stream:
     """One open stream, read from its socket; ``event`` and ``id`` are as a browser has them."""
 
@@ -105,19 +121,10 @@ class Stream:
         if not self._chunked:
             found, self._raw = self._raw, b""
             return found
-        parts: list[bytes] = []
-        while b"\r\n" in self._raw:
-            size, _, rest = self._raw.partition(b"\r\n")
-            length = int(size, 16)
-            if not length and not parts:
-                raise EOFError("the server ended the stream")
-            if not length:
-                break
-            if len(rest) < length + 2:
-                break
-            parts.append(rest[:length])
-            self._raw = rest[length + 2 :]
-        return b"".join(parts)
+        found, self._raw, ended = whole_chunks(self._raw)
+        if ended and not found:
+            raise EOFError("the server ended the stream")
+        return found
 
     def next(self, heartbeats: bool = False) -> ServerEvent:
         """Return the next event, passing over heartbeats unless they are wanted."""

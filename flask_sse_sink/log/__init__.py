@@ -15,6 +15,11 @@ from ..exceptions import ConfigError
 from ..pattern import Filter
 from ..settings import DatabaseSettings
 
+# A page of a replay holds about so many bytes, and one event at least.
+PAGE_BYTES = 256 * 1024
+# A filter that more types than this match is taken to be a wide one: the log is read through.
+NARROW_TYPES = 64
+
 NO_COPY = "it holds events that aren't of the log to be copied; name an empty one"
 
 

@@ -7,12 +7,9 @@ import sqlite3
 import msgspec
 
 from ..pattern import Filter
+from . import NARROW_TYPES, PAGE_BYTES
 
-# A page of a replay holds about so many bytes, and one event at least.
-PAGE_BYTES = 256 * 1024
-# A filter that more types than this match is taken to be a wide one: the log is read through,
-# so many events a page at most.
-NARROW_TYPES = 64
+# How many events a page goes through, where a filter is a wide one.
 WINDOW = 20_000
 
 

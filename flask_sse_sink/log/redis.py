@@ -14,18 +14,16 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from .. import event as envelope
 from ..event import Event, NewEvent, Source
 from ..exceptions import LogUnavailable, LogUnusable
 from ..pattern import Filter
-from . import NO_COPY, Appended, Page, Record, iso, now_us
+from . import NARROW_TYPES, NO_COPY, PAGE_BYTES, Appended, Page, Record, iso, now_us
+from .redis_client import TIMEOUT_SECONDS, connect, cure, disconnect, without_password
 from .redis_scripts import (
     ABOUT,
     APPEND,
@@ -44,31 +42,9 @@ from .redis_scripts import (
 _log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
-# A page of a replay holds about so many bytes, and one event at least.
-PAGE_BYTES = 256 * 1024
-# A filter that more types than this match is taken to be a wide one: the log is read through.
-NARROW_TYPES = 64
-TIMEOUT_SECONDS = 5.0
-_CONNECTIONS = 16
 _TRY_SECONDS = 0.5
 # How soon a wait looks whether it was interrupted.
 _SLICE_SECONDS = 0.5
-
-_CURES = {
-    redis.AuthenticationError: "the password is wrong or missing; put it into database.url",
-    redis.BusyLoadingError: "Redis is loading its data; wait until it has",
-    redis.OutOfMemoryError: "Redis has no memory left; raise its maxmemory, or keep fewer events "
-    "(database.retention, database.retention_count)",
-    redis.ReadOnlyError: "this Redis is a replica, which can't be written; name its master, "
-    "or its sentinels with redis+sentinel://",
-    redis.TimeoutError: f"no answer for {TIMEOUT_SECONDS:g} s; look whether Redis is overloaded, "
-    "or something on the way swallows packets",
-    redis.ConnectionError: "Redis can't be reached; start it, or mend host, port or network",
-}
-_CITED: dict[type[Exception], str] = {
-    redis.OutOfMemoryError: "-OOM ",
-    redis.ReadOnlyError: "-READONLY ",
-}
 
 
 class RedisLog:
@@ -83,7 +59,7 @@ class RedisLog:
     def __init__(self, url: str, replicas: int = 0) -> None:
         self._url = url
         self._replicas = replicas
-        self.name = _without_password(url)
+        self.name = without_password(url)
         self._lock = threading.Lock()
         self._client: Any = None
         self._interrupted = threading.Event()
@@ -261,13 +237,7 @@ class RedisLog:
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
-            client.close()
-            # It leaves a pool that it was given to its giver.
-            if pool := getattr(client, "connection_pool", None):
-                pool.disconnect()
-                manager = getattr(pool, "sentinel_manager", None)
-                for sentinel in manager.sentinels if manager else ():
-                    sentinel.close()
+            disconnect(client)
 
     @contextlib.contextmanager
     def _redis(self) -> Iterator[Any]:
@@ -277,7 +247,7 @@ class RedisLog:
         try:
             yield self._opened()
         except (redis.RedisError, OSError) as error:
-            told = f"{self.name}: {_cure(error)}"
+            told = f"{self.name}: {cure(error)}"
             if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
                 self._down, self._next_try = told, time.monotonic() + _TRY_SECONDS
             raise LogUnavailable(told) from error
@@ -298,7 +268,7 @@ class RedisLog:
             with self._lock:
                 client = self._client
                 if client is None:
-                    client = _connect(self._url)
+                    client = connect(self._url, TIMEOUT_SECONDS)
                     client.append = client.register_script(APPEND)
                     client.replay = client.register_script(REPLAY)
                     client.restore = client.register_script(RESTORE)
@@ -330,72 +300,3 @@ def _halves(event: NewEvent, created_at: str) -> tuple[bytes, bytes]:
     name = msgspec.json.encode(event.source or "")
     end = b',"name":' + name + b'},"meta":' + event.meta_json.encode() + b"}"
     return whole.removeprefix(b'{"id":0').removesuffix(b"0" + end), end
-
-
-def _connect(url: str) -> Any:
-    """Return a client of what the URL names; it connects when it is first used."""
-    options: dict[str, Any] = {
-        "socket_timeout": TIMEOUT_SECONDS,
-        "socket_connect_timeout": TIMEOUT_SECONDS,
-        "socket_keepalive": True,
-        "protocol": 2,
-        # A repeat is the caller's to decide: a producer's own, or the relay's next turn.
-        "retry": Retry(NoBackoff(), 0),
-    }
-    url = _in_redis_words(url)
-    parts = urlsplit(url)
-    if parts.scheme == "redis+cluster":
-        options.pop("retry")
-        plain = urlunsplit(parts._replace(scheme="redis"))
-        return redis.RedisCluster.from_url(plain, **options)
-    if parts.scheme == "redis+sentinel":
-        return _through_sentinels(url, options)
-    if parts.scheme == "unix":
-        for name in ("socket_connect_timeout", "socket_keepalive"):
-            del options[name]
-    pool = redis.BlockingConnectionPool.from_url(
-        url, max_connections=_CONNECTIONS, timeout=TIMEOUT_SECONDS, **options
-    )
-    return redis.Redis(connection_pool=pool)
-
-
-def _through_sentinels(url: str, options: dict[str, Any]) -> Any:
-    """Return a client of the master that sentinels know: ``//HOST,HOST:PORT/SERVICE[/DB]``."""
-    parts = urlsplit(url)
-    login, _, hosts = parts.netloc.rpartition("@")
-    user, _, password = login.partition(":")
-    service, _, number = parts.path.strip("/").partition("/")
-    places = []
-    for place in hosts.split(","):
-        host, _, port = place.rpartition(":") if ":" in place else (place, "", "26379")
-        places.append((host, int(port)))
-    if user:
-        options["username"] = unquote(user)
-    if password:
-        options["password"] = unquote(password)
-    asking = {"socket_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
-    sentinel: Any = redis.Sentinel(places, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
-    return sentinel.master_for(service, db=int(number or 0), **options)
-
-
-def _in_redis_words(url: str) -> str:
-    for name, same in (("valkeys://", "rediss://"), ("valkey://", "redis://")):
-        if url.startswith(name):
-            return same + url.removeprefix(name)
-    return url
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    login, at, host = parts.netloc.rpartition("@")
-    user = login.partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}{at}{host}" if user else host, query=""))
-
-
-def _cure(error: Exception) -> str:
-    # The most special kinds stand first: a busy Redis is an error of the connection too.
-    for kind, cure in _CURES.items():
-        # Before Redis 7, a script's error only cites the one that it had.
-        if isinstance(error, kind) or _CITED.get(kind, "\0") in str(error):
-            return f"{cure} ({error})"
-    return str(error) or type(error).__name__

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from gunicorn_server import STREAM_PATH, WAIT_SECONDS, Server, wait_until
+from gunicorn_server import STREAM_PATH, WAIT_SECONDS, Server, wait_until, whole_chunks
 from measured import Measured
 from sse import Parser, ServerEvent
 
@@ -108,16 +108,10 @@ class Follower(threading.Thread):
                     assert head.startswith(b"HTTP/1.1 503 "), head
                     raise EOFError
                 in_body = True
-            while b"\r\n" in raw:
-                size, _, rest = raw.partition(b"\r\n")
-                length = int(size, 16)
-                if not length:
-                    raise EOFError
-                if len(rest) < length + 2:
-                    break
-                assert rest[length : length + 2] == b"\r\n"
-                yield rest[:length]
-                raw = rest[length + 2 :]
+            body, raw, ended = whole_chunks(raw)
+            yield body
+            if ended:
+                raise EOFError
             if pause and not hurry:
                 time.sleep(pause)
 

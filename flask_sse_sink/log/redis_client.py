@@ -1,0 +1,114 @@
+"""The way to Redis: what a URL names, and what its errors mean."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+TIMEOUT_SECONDS = 5.0
+_CONNECTIONS = 16
+
+_CURES = {
+    redis.AuthenticationError: "the password is wrong or missing; put it into database.url",
+    redis.BusyLoadingError: "Redis is loading its data; wait until it has",
+    redis.OutOfMemoryError: "Redis has no memory left; raise its maxmemory, or keep fewer events "
+    "(database.retention, database.retention_count)",
+    redis.ReadOnlyError: "this Redis is a replica, which can't be written; name its master, "
+    "or its sentinels with redis+sentinel://",
+    redis.TimeoutError: f"no answer for {TIMEOUT_SECONDS:g} s; look whether Redis is overloaded, "
+    "or something on the way swallows packets",
+    redis.ConnectionError: "Redis can't be reached; start it, or mend host, port or network",
+}
+_CITED: dict[type[Exception], str] = {
+    redis.OutOfMemoryError: "-OOM ",
+    redis.ReadOnlyError: "-READONLY ",
+}
+
+
+def connect(url: str, timeout: float) -> Any:
+    """Return a client of what the URL names; it connects when it is first used.
+
+    ``timeout`` is in seconds, of connecting and of each answer.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "socket_keepalive": True,
+        "protocol": 2,
+        # A repeat is the caller's to decide: a producer's own, or the relay's next turn.
+        "retry": Retry(NoBackoff(), 0),
+    }
+    url = _in_redis_words(url)
+    parts = urlsplit(url)
+    if parts.scheme == "redis+cluster":
+        options.pop("retry")
+        plain = urlunsplit(parts._replace(scheme="redis"))
+        return redis.RedisCluster.from_url(plain, **options)
+    if parts.scheme == "redis+sentinel":
+        return _through_sentinels(url, options)
+    if parts.scheme == "unix":
+        for name in ("socket_connect_timeout", "socket_keepalive"):
+            del options[name]
+    pool = redis.BlockingConnectionPool.from_url(
+        url, max_connections=_CONNECTIONS, timeout=timeout, **options
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+def disconnect(client: Any) -> None:
+    """Close all connections of a client that :func:`connect` made."""
+    client.close()
+    # It leaves a pool that it was given to its giver.
+    if pool := getattr(client, "connection_pool", None):
+        pool.disconnect()
+        manager = getattr(pool, "sentinel_manager", None)
+        for sentinel in manager.sentinels if manager else ():
+            sentinel.close()
+
+
+def _through_sentinels(url: str, options: dict[str, Any]) -> Any:
+    """Return a client of the master that sentinels know: ``//HOST,HOST:PORT/SERVICE[/DB]``."""
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    service, _, number = parts.path.strip("/").partition("/")
+    places = []
+    for place in hosts.split(","):
+        host, _, port = place.rpartition(":") if ":" in place else (place, "", "26379")
+        places.append((host, int(port)))
+    if user:
+        options["username"] = unquote(user)
+    if password:
+        options["password"] = unquote(password)
+    asking = {"socket_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
+    sentinel: Any = redis.Sentinel(places, sentinel_kwargs=asking)  # type: ignore[no-untyped-call] # theirs
+    return sentinel.master_for(service, db=int(number or 0), **options)
+
+
+def _in_redis_words(url: str) -> str:
+    for name, same in (("valkeys://", "rediss://"), ("valkey://", "redis://")):
+        if url.startswith(name):
+            return same + url.removeprefix(name)
+    return url
+
+
+def without_password(url: str) -> str:
+    """Return the URL as it may be shown."""
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    user = login.partition(":")[0]
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{host}" if user else host, query=""))
+
+
+def cure(error: Exception) -> str:
+    """Return what is wrong, and what to do about it."""
+    # The most special kinds stand first: a busy Redis is an error of the connection too.
+    for kind, told in _CURES.items():
+        # Before Redis 7, a script's error only cites the one that it had.
+        if isinstance(error, kind) or _CITED.get(kind, "\0") in str(error):
+            return f"{told} ({error})"
+    return str(error) or type(error).__name__

@@ -19,6 +19,10 @@ from .log import open_log
 from .peer import SILENCE
 from .settings import Settings, stream_url
 from .sink import ENVIRON_KEY
+from .worker import StreamWorker
+
+# Connections beyond those that have a thread: they keep alive, or begin or end.
+_IDLE_CONNECTIONS = 256
 
 
 def configure() -> dict[str, Any]:
@@ -55,10 +59,12 @@ def configure() -> dict[str, Any]:
     return {
         "bind": [f"{address}:{server.port}"],
         "workers": server.workers,
-        "worker_class": "gthread",
+        "worker_class": StreamWorker,
         "threads": threads,
         # As many as threads or fewer would close every connection after its answer.
-        "worker_connections": threads + 64,
+        "worker_connections": threads + _IDLE_CONNECTIONS,
+        # Longer than proxies keep theirs: a request on a connection that is being closed is lost.
+        "keepalive": 75,
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
         # By default it stands in the user's home, where two servers would meet.
         "control_socket_disable": True,
@@ -109,6 +115,9 @@ def post_worker_init(worker: Any) -> None:
     engine: Engine | None = getattr(worker.wsgi, "extensions", {}).get(KEY)
     if engine is None:
         return
+    if isinstance(worker, StreamWorker):
+        worker.head_seconds = engine.settings.server.head_timeout
+        worker.body_seconds = engine.settings.server.body_timeout
     parent = os.getppid()
     # A master that is killed leaves workers that are still told nothing.
     engine.ending = lambda: not worker.alive or os.getppid() != parent

@@ -55,6 +55,11 @@ def gunicorn_worker() -> Any:
     return found if hasattr(found, "cfg") and hasattr(found, "alive") else None
 
 
+def is_gthread(worker: Any) -> bool:
+    """Return whether this is gunicorn's gthread worker, or one that is made from it."""
+    return any(kind.__name__ == "ThreadWorker" for kind in type(worker).__mro__)
+
+
 def capacity(environ: Mapping[str, Any] | None = None) -> Capacity:
     """Return what this process can carry, as far as it can be told.
 
@@ -63,11 +68,11 @@ def capacity(environ: Mapping[str, Any] | None = None) -> Capacity:
     found = [Capacity(streams_in_descriptors(), "open files (raise `ulimit -n`)")]
     worker = gunicorn_worker()
     if worker is not None:
-        kind = type(worker).__name__
+        gthread = is_gthread(worker)
         connections = worker.cfg.worker_connections
         found.append(Capacity(streams_in(connections), f"--worker-connections {connections}"))
-        if kind in ("SyncWorker", "ThreadWorker"):
-            threads = worker.cfg.threads if kind == "ThreadWorker" else 1
+        if gthread or type(worker).__name__ == "SyncWorker":
+            threads = worker.cfg.threads if gthread else 1
             cure = f"--threads {threads} (use --worker-class gthread and more --threads)"
             found.append(Capacity(streams_in(threads), cure))
     elif environ and "werkzeug.socket" in environ and not environ.get("wsgi.multithread"):

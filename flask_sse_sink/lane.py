@@ -14,6 +14,9 @@ from typing import Any, Self
 from . import host
 from .peer import Peer
 
+#: Where our worker puts gunicorn's response object in a request's WSGI environment.
+RESPONSE_KEY = "sse_sink.response"
+
 #: The flag with which a send takes what the kernel has room for, and never waits.
 NOW: int = getattr(socket, "MSG_DONTWAIT", 0)
 
@@ -50,7 +53,7 @@ class Lane:
         # HTTP_VERSION would be a header that anybody can send.
         if environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
             return None
-        if type(host.gunicorn_worker()).__name__ != "ThreadWorker":
+        if not host.is_gthread(host.gunicorn_worker()):
             return None
         response = _response(environ)
         return None if response is None else cls(connection, response, environ)
@@ -82,8 +85,10 @@ class Lane:
 
 def _response(environ: Mapping[str, Any]) -> Any:
     """Return gunicorn's own response to the request, which counts the bytes of its body."""
+    if (response := environ.get(RESPONSE_KEY)) is not None:
+        return response
     module = sys.modules.get("gunicorn.http.wsgi")
-    # gunicorn hands it to nobody, but this function of its has hold of it.
+    # gunicorn's own workers hand it to nobody, but this function of theirs has hold of it.
     hints = environ.get("wsgi.early_hints")
     for cell in getattr(hints, "__closure__", None) or ():
         if module is not None and isinstance(cell.cell_contents, module.Response):

@@ -107,6 +107,9 @@ class Metrics:
             ["sink"],
             buckets=_BUCKETS,
         )
+        self.cut = counter(
+            "connections_ended", "Connections ended without an answer to a request", "reason"
+        )
         self._sinks: dict[str, SinkMetrics] = {}
         self._lock = threading.Lock()
 
@@ -141,6 +144,11 @@ def get() -> Metrics:
                 with _making_files():
                     _made.append(Metrics())
     return _made[0]
+
+
+def connection_ended(reason: str) -> None:
+    """Count a connection that was ended for being ``slow``, or because it was ``crowded``."""
+    get().cut.labels(reason).inc()
 
 
 def expose(accept: str) -> tuple[bytes, str]:

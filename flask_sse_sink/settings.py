@@ -201,6 +201,13 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, le=10, description="proxies in front whose `X-Forwarded-*` is believed"),
     ] = 0
+    head_timeout: Annotated[
+        Pause, Meta(description="a request's head must be complete within this time")
+    ] = _default(Pause(10))
+    body_timeout: Annotated[
+        Pause,
+        Meta(description="so must its body, but for what comes at 1 KiB a second or faster"),
+    ] = _default(Pause(30))
     direct_send: Annotated[
         bool,
         Meta(description="whether events are written without waking the stream's thread"),

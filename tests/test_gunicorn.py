@@ -12,6 +12,7 @@ from conftest import Listen, MakeApp
 
 from flask_sse_sink import create_app, gunicorn, metrics
 from flask_sse_sink.extension import engine_of
+from flask_sse_sink.worker import StreamWorker
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_bind_workers_and_threads_come_from_the_file(
     )
     made = gunicorn.configure()
     assert made["bind"] == ["[::1]:8123"]
-    assert (made["workers"], made["threads"], made["worker_class"]) == (3, 220, "gthread")
+    assert (made["workers"], made["threads"], made["worker_class"]) == (3, 220, StreamWorker)
     assert made["worker_connections"] > made["threads"]
     made["when_ready"](None)
     shown = capsys.readouterr().out

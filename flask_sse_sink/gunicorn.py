@@ -115,9 +115,6 @@ def post_worker_init(worker: Any) -> None:
     engine: Engine | None = getattr(worker.wsgi, "extensions", {}).get(KEY)
     if engine is None:
         return
-    if isinstance(worker, StreamWorker):
-        worker.head_seconds = engine.settings.server.head_timeout
-        worker.body_seconds = engine.settings.server.body_timeout
     parent = os.getppid()
     # A master that is killed leaves workers that are still told nothing.
     engine.ending = lambda: not worker.alive or os.getppid() != parent

@@ -21,6 +21,7 @@ from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from . import metrics
+from .extension import KEY
 from .lane import RESPONSE_KEY
 from .request_buffer import WHOLE_REQUEST_BYTES, RequestBuffer
 
@@ -185,6 +186,9 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     def run(self) -> None:
         """Serve until the worker is told to stop."""
+        if (engine := getattr(self.wsgi, "extensions", {}).get(KEY)) is not None:
+            self.head_seconds = engine.settings.server.head_timeout
+            self.body_seconds = engine.settings.server.body_timeout
         self.wsgi = _with_response(self.wsgi)
         super().run()
 

@@ -50,14 +50,14 @@ class Engine:
         self._app = weakref.ref(app)
         self.settings = settings
         self.sinks = {name: Sink(name, sink) for name, sink in settings.sink.items()}
-        #: Says whether the process is about to end; asked ten times a second once it is set.
-        self.ending: Callable[[], bool] | None = None
         self._reset()
         _engines.add(self)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._pid = 0
+        #: Says whether the process is about to end; asked ten times a second if it is set.
+        self.ending: Callable[[], bool] | None = None
         server = self.settings.server
         self.slots = Slots(server.max_clients, server.max_clients_per_address)
         self.draining = False
@@ -92,6 +92,8 @@ class Engine:
             if self._relay is None:
                 relay = Relay(self.log, self._emit, self._supervise, self._lose, self.end_streams)
                 relay.start()
+                if self.ending is None and (worker := host.gunicorn_worker()) is not None:
+                    self.ending = host.ending(worker)
                 database = self.settings.database
                 self._retention = Retention(self.log, database.retention, database.retention_count)
                 self._retention.start()
@@ -298,10 +300,11 @@ class SSESink:
                 "this app has an SSESink already. Was init_app called twice, "
                 "or after SSESink(app)?"
             )
-        settings, origin = _settings(app, self._config if config is None else config)
+        settings, origin, inspected = _settings(app, self._config if config is None else config)
         engine = Engine(app, settings)
         _refuse_met_routes(app, settings, origin)
-        engine.log.inspect()
+        if not inspected:
+            engine.log.inspect()
         for sink in engine.sinks.values():
             app.register_blueprint(sink.blueprint(engine))
             signals.events_stored.connect(sink.on_events_stored, sender=app)
@@ -383,14 +386,17 @@ def engine_of(app: Flask) -> Engine:
 
 def _settings(
     app: Flask, given: Mapping[str, Any] | str | os.PathLike[str] | None
-) -> tuple[Settings, str]:
+) -> tuple[Settings, str, bool]:
+    """Return the settings, the name that errors give them, and whether their log was inspected."""
     if given is None:
         given = app.config.get("SSE_SINK")
     if isinstance(given, Mapping):
         origin = "SSE_SINK"
-        return config.from_mapping(dict(given), origin, Path(app.instance_path)), origin
+        return config.from_mapping(dict(given), origin, Path(app.instance_path)), origin, False
     path = Path(given or app.config.get(config.FILE_VARIABLE) or config.default_file())
-    return config.load(path), str(path)
+    # gunicorn's master inspected the log of what it holds. A worker that found it damaged would
+    # end, and the master with it; one that starts answers 503 until the file is mended.
+    return config.load(path), str(path), config.held(path) is not None
 
 
 def _refuse_met_routes(app: Flask, settings: Settings, origin: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 # Descriptors for the log, listeners, imports and whatever else the app has open.
@@ -52,7 +53,27 @@ def gunicorn_worker() -> Any:
     # It passes itself to nobody but its hooks, which an app of others' doesn't have.
     handler = signal.getsignal(signal.SIGTERM)
     found = getattr(handler, "__self__", None)
-    return found if hasattr(found, "cfg") and hasattr(found, "alive") else None
+    if not (hasattr(found, "cfg") and hasattr(found, "alive")):
+        return None
+    # A process that a worker forked has its handlers, too.
+    return found if getattr(found, "pid", None) == os.getpid() else None
+
+
+def ending(worker: Any) -> Callable[[], bool]:
+    """Return what says whether a worker of gunicorn's is about to end.
+
+    gunicorn calls no hook where a worker is told to stop, or is recycled. A master that was
+    killed leaves workers that are told nothing.
+    """
+    parent = getattr(worker, "ppid", os.getppid())
+    return lambda: not worker.alive or os.getppid() != parent
+
+
+def gunicorn_master() -> Any:
+    """Return gunicorn's arbiter if this is its process and it runs, else None."""
+    handler = signal.getsignal(signal.SIGHUP)
+    found = getattr(handler, "__self__", None)
+    return found if hasattr(found, "WORKERS") and hasattr(found, "cfg") else None
 
 
 def capacity(environ: Mapping[str, Any] | None = None) -> Capacity:

@@ -19,7 +19,7 @@ from werkzeug.routing import RequestRedirect
 from . import access, config, host, metrics, signals
 from .event import Event, NewEvent, new_event
 from .exceptions import ConfigError, LogUnavailable, ServerStopping, TooManyClients
-from .lane import Lane
+from .lane import Lane, why_none
 from .log import Appended, EventLog, open_log
 from .relay import Relay
 from .retention import Retention
@@ -63,6 +63,8 @@ class Engine:
         self.draining = False
         self._draining_since = 0.0
         self._measured = False
+        #: Why events aren't sent directly, as far as it was logged.
+        self._told: set[str] = set()
         self._next_look = 0.0
         self.log: EventLog = open_log(self.settings.database)
         self._relay: Relay | None = None
@@ -118,7 +120,26 @@ class Engine:
 
     def lane(self, environ: dict[str, Any]) -> Lane | None:
         """Return the direct lane to the client of a request, None where it can't be safe."""
-        return Lane.of(environ) if self.settings.server.direct_send else None
+        if not self.settings.server.direct_send:
+            return None
+        lane = Lane.of(environ)
+        if lane is None and (reason := why_none(environ)) and reason not in self._told:
+            self._told.add(reason)
+            _log.warning(
+                "events aren't sent directly: %s. Until then each event wakes the thread of each "
+                "stream, at some ten times the cost. (server.direct_send: false says that this "
+                "is meant)",
+                reason,
+            )
+        return lane
+
+    def can_stream(self, environ: Mapping[str, Any]) -> bool:
+        """Return whether the process has threads at all; its log says why it hasn't."""
+        if not host.greenlets():
+            return True
+        if not self._measured:
+            self.fit(host.capacity(environ))
+        return False
 
     def failure(self) -> str:
         """Return why events can't be stored and streamed now, empty if they can.

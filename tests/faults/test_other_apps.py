@@ -5,48 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from crowd import Crowd
-from gunicorn_server import Server, wait_until
+from gunicorn_server import wait_until
 from measured import Measured
 from test_shutdown import check_closing, is_running, wait_gone
-
-APP = """
-from flask import Flask
-from flask_sse_sink import SSESink
-
-app = Flask('theirs')
-config = {
-    'database': {'url': 'sqlite:///%s/events.db'},
-    'ingest': {'auth': 'none'},
-    'sink': {'events_stream': {'type': 'sse'}},
-}
-sse = SSESink(app, config=config)
-app.add_url_rule('/readyz', 'readyz', lambda: 'yes')
-"""
-
-
-class TheirServer(Server):
-    """gunicorn with an app that has the extension, and no configuration of ours."""
-
-    def __init__(self, folder: Path, *arguments: str, workers: int = 1) -> None:
-        (folder / "theirs.py").write_text(APP % folder)
-        # A control socket would stand in the home of whoever runs the tests.
-        (folder / "theirs.conf.py").write_text("control_socket_disable = True\n")
-        self._arguments = arguments
-
-        def command(port: int) -> list[str]:
-            made = [sys.executable, "-m", "gunicorn", "--chdir", str(folder)]
-            made += ["-c", str(folder / "theirs.conf.py"), "-b", f"127.0.0.1:{port}"]
-            return [*made, "-w", str(workers), "-k", "gthread", *arguments, "theirs:app"]
-
-        super().__init__(folder, command=command)
-        wait_until(lambda: len(self.workers()) == workers, "every worker is there")
+from their_app import TheirGunicorn
 
 
 @pytest.mark.parametrize("arguments", [[], ["--preload"], ["--reload"]], ids=str)
@@ -54,7 +22,7 @@ def test_told_to_end_their_server_ends_its_streams(
     tmp_path: Path, measured: Measured, arguments: Sequence[str]
 ) -> None:
     with (
-        TheirServer(tmp_path, "--threads", "40", *arguments) as server,
+        TheirGunicorn(tmp_path, "-k", "gthread", "--threads", "40", *arguments) as server,
         Crowd(server.port, 20) as crowd,
     ):
         last = server.post([{"event_type": "a"}] * 3)[-1]
@@ -76,7 +44,7 @@ def test_a_file_that_changed_under_reload_ends_their_streams(
     tmp_path: Path, measured: Measured
 ) -> None:
     with (
-        TheirServer(tmp_path, "--threads", "40", "--reload") as server,
+        TheirGunicorn(tmp_path, "-k", "gthread", "--threads", "40", "--reload") as server,
         Crowd(server.port, 20) as crowd,
     ):
         old = server.workers()
@@ -99,8 +67,8 @@ def test_a_file_that_changed_under_reload_ends_their_streams(
 def test_their_worker_that_is_recycled_ends_its_streams(
     tmp_path: Path, measured: Measured
 ) -> None:
-    arguments = ["--threads", "40", "--max-requests", "60"]
-    with TheirServer(tmp_path, *arguments) as server, Crowd(server.port, 20) as crowd:
+    arguments = ["-k", "gthread", "--threads", "40", "--max-requests", "60"]
+    with TheirGunicorn(tmp_path, *arguments) as server, Crowd(server.port, 20) as crowd:
         old = server.workers()
         while "Autorestarting" not in server.log:
             with contextlib.suppress(OSError):
@@ -121,7 +89,7 @@ def test_their_worker_that_is_recycled_ends_its_streams(
 
 
 def test_their_workers_whose_master_was_killed_end_too(tmp_path: Path) -> None:
-    server = TheirServer(tmp_path, "--threads", "40", workers=2)
+    server = TheirGunicorn(tmp_path, "-k", "gthread", "--threads", "40", workers=2)
     with contextlib.closing(server), Crowd(server.port, 20) as crowd:
         workers = server.workers()
         os.kill(server.pid, signal.SIGKILL)

@@ -101,7 +101,8 @@ def why_none(environ: Mapping[str, Any]) -> str:
     if isinstance(environ.get("gunicorn.socket"), ssl.SSLSocket):
         return "gunicorn itself speaks TLS; leave that to a proxy before it"
     if _response(environ) is None:
-        return "this gunicorn is too old; install 25.0 or newer"
+        version = getattr(sys.modules.get("gunicorn"), "__version__", "")
+        return f"gunicorn {version} doesn't hand out its response; use 25.0 or newer"
     return ""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import gunicorn
 import pytest
 from gunicorn_server import Server, Stream, gunicorn_command, wait_until
 from their_app import TheirGunicorn, write_app
@@ -192,7 +193,7 @@ def test_an_old_gunicorn_is_told(tmp_path: Path) -> None:
         with server.stream(), server.stream(), server.stream():
             pass
         wait_until(lambda: QUEUED in server.log, "it is told")
-        told = f"{QUEUED}this gunicorn is too old; install 25.0 or newer"
+        told = f"{QUEUED}gunicorn {gunicorn.__version__} doesn't hand out its response; use 25.0"
         assert server.log.count(told) == server.log.count(QUEUED) == 1
 
 

@@ -49,7 +49,35 @@ def default_file() -> Path:
     return Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
 
 
+_held: dict[Path, Settings] = {}
+
+
+def hold(path: str | os.PathLike[str], settings: Settings | None) -> None:
+    """Let :func:`load` return these settings for the file, here and in processes forked from here.
+
+    gunicorn's master does so: a worker that starts while somebody edits the file has what the
+    master has read, and not the half of a change. With ``None``, the file is read again.
+    """
+    if settings is None:
+        _held.pop(Path(path).absolute(), None)
+    else:
+        _held[Path(path).absolute()] = settings
+
+
+def held(path: str | os.PathLike[str]) -> Settings | None:
+    """Return the settings that are held for the file, None where :func:`load` would read it."""
+    return _held.get(Path(path).absolute())
+
+
 def load(path: str | os.PathLike[str]) -> Settings:
+    """Return the settings that are held for a YAML file, else those that it holds.
+
+    :raises ConfigError: it can't be read, isn't YAML, or holds mistakes: all of them at once.
+    """
+    return held(path) or read(path)
+
+
+def read(path: str | os.PathLike[str]) -> Settings:
     """Return the settings that a YAML file holds.
 
     :raises ConfigError: it can't be read, isn't YAML, or holds mistakes: all of them at once.

@@ -19,7 +19,7 @@ from werkzeug.routing import RequestRedirect
 from . import access, config, host, metrics, signals
 from .event import Event, NewEvent, new_event
 from .exceptions import ConfigError, LogUnavailable, ServerStopping, TooManyClients
-from .lane import Lane
+from .lane import Lane, why_none
 from .log import Appended, EventLog, open_log
 from .relay import Relay
 from .retention import Retention
@@ -50,19 +50,21 @@ class Engine:
         self._app = weakref.ref(app)
         self.settings = settings
         self.sinks = {name: Sink(name, sink) for name, sink in settings.sink.items()}
-        #: Says whether the process is about to end; asked ten times a second once it is set.
-        self.ending: Callable[[], bool] | None = None
         self._reset()
         _engines.add(self)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._pid = 0
+        #: Says whether the process is about to end; asked ten times a second if it is set.
+        self.ending: Callable[[], bool] | None = None
         server = self.settings.server
         self.slots = Slots(server.max_clients, server.max_clients_per_address)
         self.draining = False
         self._draining_since = 0.0
         self._measured = False
+        #: Why events aren't sent directly, as far as it was logged.
+        self._told: set[str] = set()
         self._next_look = 0.0
         self.log: EventLog = open_log(self.settings.database)
         self._relay: Relay | None = None
@@ -92,6 +94,8 @@ class Engine:
             if self._relay is None:
                 relay = Relay(self.log, self._emit, self._supervise, self._lose, self.end_streams)
                 relay.start()
+                if self.ending is None and (worker := host.gunicorn_worker()) is not None:
+                    self.ending = host.ending(worker)
                 database = self.settings.database
                 self._retention = Retention(self.log, database.retention, database.retention_count)
                 self._retention.start()
@@ -116,7 +120,26 @@ class Engine:
 
     def lane(self, environ: dict[str, Any]) -> Lane | None:
         """Return the direct lane to the client of a request, None where it can't be safe."""
-        return Lane.of(environ) if self.settings.server.direct_send else None
+        if not self.settings.server.direct_send:
+            return None
+        lane = Lane.of(environ)
+        if lane is None and (reason := why_none(environ)) and reason not in self._told:
+            self._told.add(reason)
+            _log.warning(
+                "events aren't sent directly: %s. Until then each event wakes the thread of each "
+                "stream, at some ten times the cost. (server.direct_send: false says that this "
+                "is meant)",
+                reason,
+            )
+        return lane
+
+    def can_stream(self, environ: Mapping[str, Any]) -> bool:
+        """Return whether the process has threads at all; its log says why it hasn't."""
+        if not host.greenlets():
+            return True
+        if not self._measured:
+            self.fit(host.capacity(environ))
+        return False
 
     def failure(self) -> str:
         """Return why events can't be stored and streamed now, empty if they can.
@@ -298,10 +321,11 @@ class SSESink:
                 "this app has an SSESink already. Was init_app called twice, "
                 "or after SSESink(app)?"
             )
-        settings, origin = _settings(app, self._config if config is None else config)
+        settings, origin, inspected = _settings(app, self._config if config is None else config)
         engine = Engine(app, settings)
         _refuse_met_routes(app, settings, origin)
-        engine.log.inspect()
+        if not inspected:
+            engine.log.inspect()
         for sink in engine.sinks.values():
             app.register_blueprint(sink.blueprint(engine))
             signals.events_stored.connect(sink.on_events_stored, sender=app)
@@ -383,14 +407,17 @@ def engine_of(app: Flask) -> Engine:
 
 def _settings(
     app: Flask, given: Mapping[str, Any] | str | os.PathLike[str] | None
-) -> tuple[Settings, str]:
+) -> tuple[Settings, str, bool]:
+    """Return the settings, the name that errors give them, and whether their log was inspected."""
     if given is None:
         given = app.config.get("SSE_SINK")
     if isinstance(given, Mapping):
         origin = "SSE_SINK"
-        return config.from_mapping(dict(given), origin, Path(app.instance_path)), origin
+        return config.from_mapping(dict(given), origin, Path(app.instance_path)), origin, False
     path = Path(given or app.config.get(config.FILE_VARIABLE) or config.default_file())
-    return config.load(path), str(path)
+    # gunicorn's master inspected the log of what it holds. A worker that found it damaged would
+    # end, and the master with it; one that starts answers 503 until the file is mended.
+    return config.load(path), str(path), config.held(path) is not None
 
 
 def _refuse_met_routes(app: Flask, settings: Settings, origin: str) -> None:

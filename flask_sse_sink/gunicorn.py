@@ -6,14 +6,15 @@ import gc
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dotenv import load_dotenv
 from gunicorn import glogging
 
-from . import access, config, host, metrics
-from .exceptions import ConfigError, LogUnavailable, LogUnusable
+from . import access, config, host, master, metrics
+from .exceptions import ConfigError, LogUnavailable
 from .extension import KEY, Engine
 from .log import open_log
 from .peer import SILENCE
@@ -25,20 +26,93 @@ from .worker import StreamWorker
 _IDLE_CONNECTIONS = 256
 
 
+class _InForce(NamedTuple):
+    """What the master has read last that could be used: its workers are made from it."""
+
+    file: Path
+    settings: Settings
+    made: dict[str, Any]
+    #: The environment's variables that come from ``.env``.
+    variables: dict[str, str]
+
+
+_in_force: _InForce | None = None
+
+
 def configure() -> dict[str, Any]:
     """Return gunicorn's settings and hooks for the configuration file that is in force.
 
     Reads ``.env`` in the working folder first. Ends the program, with every mistake on standard
-    error, where the configuration holds any or the log is unusable.
+    error, where the configuration holds any or the log is unusable. In a master that runs, at a
+    reload, the mistakes are logged instead, and the settings stay that it has.
     """
-    load_dotenv(Path(".env"))
+    running = host.gunicorn_master()
+    environment = dict(os.environ)
     try:
-        settings = config.load(config.default_file())
-        # Seen here, the master ends once; seen in the workers, each would end and be started anew.
-        open_log(settings.database).inspect()
-    except (ConfigError, LogUnusable) as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+        fresh = _read(running)
+    except (ConfigError, LogUnavailable) as error:
+        if running is None or _in_force is None:
+            print(error, file=sys.stderr)
+            raise SystemExit(2) from None
+        os.environ.clear()
+        os.environ.update(environment)
+        running.log.error(
+            "the configuration can't be used; the old one stays in force until a reload finds a "
+            "right one:\n%s",
+            error,
+        )
+        return _in_force.made
+    _take_over(fresh)
+    return fresh.made
+
+
+def _take_over(fresh: _InForce | None) -> None:
+    """Let workers be made from this from now on."""
+    global _in_force
+    if _in_force is not None:
+        config.hold(_in_force.file, None)
+    if fresh is not None:
+        # Workers take it from here: the file may be half written as one of them starts.
+        config.hold(fresh.file, fresh.settings)
+    _in_force = fresh
+
+
+def _read(running: Any) -> _InForce:
+    """Return what the configuration file says now; ``running`` is the master if it runs.
+
+    :raises ConfigError: it holds mistakes, or the server that runs can't go over to it.
+    :raises LogUnavailable: the log is unusable, or can't be opened.
+    """
+    variables = _read_dotenv()
+    file = config.default_file().absolute()
+    settings = config.read(config.default_file())
+    # Seen here, the master ends once; seen in the workers, each would end and be started anew.
+    open_log(settings.database).inspect()
+    fresh = _InForce(file, settings, _made_for_gunicorn(settings), variables)
+    if running is not None and _in_force is not None:
+        old, new = _in_force.made["bind"][0], fresh.made["bind"][0]
+        if problem := master.new_address_problem(running, old, new):
+            raise ConfigError(f"{config.default_file()}: server.host, server.port: {problem}")
+        if problem := master.app_problem(running, lambda: _take_over(fresh)):
+            raise ConfigError(problem)
+    return fresh
+
+
+def _read_dotenv() -> dict[str, str]:
+    """Put what ``.env`` holds into the environment; what is set there otherwise wins.
+
+    What came from it earlier goes first. Returns the variables that come from it now.
+    """
+    for name, value in (_in_force.variables if _in_force else {}).items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
+    before = set(os.environ)
+    load_dotenv(Path(".env"))
+    return {name: value for name, value in os.environ.items() if name not in before}
+
+
+def _made_for_gunicorn(settings: Settings) -> dict[str, Any]:
+    """Return gunicorn's settings and hooks for these settings of ours."""
     server = settings.server
     streams = server.max_clients
     host.raise_descriptors(streams)
@@ -56,6 +130,13 @@ def configure() -> dict[str, Any]:
     def when_ready(arbiter: Any) -> None:
         print(banner(settings, address), flush=True)
 
+    def on_reload(arbiter: Any) -> None:
+        if arbiter.cfg.preload_app:
+            arbiter.log.warning(
+                "with --preload a reload takes over server.host, port and workers alone; restart "
+                "the server for the rest"
+            )
+
     return {
         "bind": [f"{address}:{server.port}"],
         "workers": server.workers,
@@ -70,12 +151,31 @@ def configure() -> dict[str, Any]:
         "control_socket_disable": True,
         "graceful_timeout": 5,
         "logger_class": Logger,
+        "on_starting": on_starting,
         "when_ready": when_ready,
+        "on_reload": on_reload,
         "pre_fork": lambda arbiter, worker: gc.freeze(),
         "post_worker_init": post_worker_init,
         "child_exit": lambda arbiter, worker: metrics.fold(worker.pid),
         "on_exit": lambda arbiter: metrics.discard(),
     }
+
+
+def on_starting(arbiter: Any) -> None:
+    """Refuse an address that is taken, and see that no reload ends the server."""
+    master.refuse_taken_addresses(arbiter, metrics.discard)
+
+    def snapshot() -> Callable[[], None]:
+        before, environment = _in_force, dict(os.environ)
+
+        def restore() -> None:
+            os.environ.clear()
+            os.environ.update(environment)
+            _take_over(before)
+
+        return restore
+
+    master.survive_failed_reloads(arbiter, snapshot)
 
 
 class Logger(glogging.Logger):  # type: ignore[misc] # gunicorn has no types
@@ -115,9 +215,7 @@ def post_worker_init(worker: Any) -> None:
     engine: Engine | None = getattr(worker.wsgi, "extensions", {}).get(KEY)
     if engine is None:
         return
-    parent = os.getppid()
-    # A master that is killed leaves workers that are still told nothing.
-    engine.ending = lambda: not worker.alive or os.getppid() != parent
+    engine.ending = host.ending(worker)
     engine.fit(host.capacity())
     try:
         engine.started()

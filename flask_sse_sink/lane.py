@@ -7,6 +7,7 @@ it, where it is certain that nobody stands between the stream and its socket.
 from __future__ import annotations
 
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -53,7 +54,7 @@ class Lane:
         # HTTP_VERSION would be a header that anybody can send.
         if environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
             return None
-        if not host.is_gthread(host.gunicorn_worker()):
+        if not host.is_a(host.gunicorn_worker(), "ThreadWorker"):
             return None
         response = _response(environ)
         return None if response is None else cls(connection, response, environ)
@@ -81,6 +82,31 @@ class Lane:
     def cut(self) -> None:
         """See that nothing comes after half a chunk, where the peer would take it for the rest."""
         Peer(self._socket).cut()
+
+
+def why_none(environ: Mapping[str, Any]) -> str:
+    """Return why no request of this server can have a lane, with the cure.
+
+    Empty where others can, as it is for this client's protocol alone, and where no server stands
+    behind the request that is meant for more than a try.
+    """
+    worker = host.gunicorn_worker()
+    if "werkzeug.socket" in environ or environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
+        return ""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return "this Python runs without its global lock; use one that has it"
+    if worker is None:
+        # A test client names no server.
+        server = environ.get("SERVER_SOFTWARE") or ("ASGI" if "asgi.scope" in environ else "")
+        return server and f"it is known for gunicorn alone, and this is {server}"
+    if not host.is_a(worker, "ThreadWorker"):
+        return f"gunicorn's worker class is {type(worker).__name__}; use --worker-class gthread"
+    if isinstance(environ.get("gunicorn.socket"), ssl.SSLSocket):
+        return "gunicorn itself speaks TLS; leave that to a proxy before it"
+    if _response(environ) is None:
+        version = getattr(sys.modules.get("gunicorn"), "__version__", "")
+        return f"gunicorn {version} doesn't hand out its response; use 25.0 or newer"
+    return ""
 
 
 def _response(environ: Mapping[str, Any]) -> Any:

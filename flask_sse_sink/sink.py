@@ -58,6 +58,9 @@ class Host(Protocol):
     def lane(self, environ: dict[str, Any]) -> Lane | None:
         """Return the direct lane to the client of a request, if it may have one."""
 
+    def can_stream(self, environ: Mapping[str, Any]) -> bool:
+        """Return whether the process has threads for streams at all."""
+
     def started(self) -> Relay:
         """Return the relay, started.
 
@@ -208,6 +211,10 @@ class Sink:
                 return Response(iter(()), headers=self._headers(host))
             except LogUnavailable as error:
                 return problem(503, _AWAY, str(error), retry_after=math.ceil(self._pause()))
+        if not host.can_stream(request.environ):
+            metrics.get().sink(self.name).refused()
+            detail = "streams need threads, which this server hasn't; its log says more"
+            return problem(503, "No streams here", detail)
         lane = host.lane(request.environ)
         client = Client(self.name, filter, request.remote_addr, self.settings, lane)
         try:

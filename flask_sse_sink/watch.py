@@ -15,7 +15,10 @@ from .peer import Peer
 # How long a stream that was told to end may still be writing.
 PATIENCE_SECONDS = 1.0
 
-_EPOLL = hasattr(select, "epoll")
+
+def _has_epoll() -> bool:
+    # Not once for all: gevent takes it away.
+    return hasattr(select, "epoll")
 
 
 class _Watched:
@@ -48,7 +51,7 @@ class Watcher:
         self._wake, self._waker = socket.socketpair()
         self._wake.setblocking(False)
         self._waker.setblocking(False)
-        if _EPOLL:
+        if _has_epoll():
             self._epoll = select.epoll()
             self._epoll.register(self._wake, select.EPOLLIN)
 
@@ -68,7 +71,7 @@ class Watcher:
         self._loop.stop()
         with self._lock:
             self._watched.clear()
-            if _EPOLL:
+            if _has_epoll():
                 self._epoll.close()
             self._wake.close()
             self._waker.close()
@@ -88,7 +91,7 @@ class Watcher:
             if fd < 0 or self._loop.stopping.is_set():
                 return
             self._watched[fd] = _Watched(client, peer)
-            if _EPOLL:
+            if _has_epoll():
                 try:
                     self._epoll.register(fd, select.EPOLLRDHUP | select.EPOLLONESHOT)
                 except FileExistsError:
@@ -102,7 +105,7 @@ class Watcher:
             if found is None or found.client is not client:
                 return
             del self._watched[fd]
-            if _EPOLL:
+            if _has_epoll():
                 try:
                     self._epoll.unregister(fd)
                 except (OSError, ValueError):
@@ -116,7 +119,7 @@ class Watcher:
             return len(self._watched)
 
     def _step(self) -> None:
-        if _EPOLL:
+        if _has_epoll():
             ready = [fd for fd, _ in self._epoll.poll(self.tick_seconds)]
         else:
             readable, _, _ = select.select([self._wake], [], [], self.tick_seconds)

@@ -6,6 +6,8 @@ import gc
 import itertools
 import json
 import os
+import shutil
+import subprocess
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -205,3 +207,30 @@ def listen(make_app: MakeApp) -> Iterator[Listen]:
     yield open_stream
     for stream in opened:
         stream.close()
+
+
+@pytest.fixture(scope="session")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of tests/clients in which npm's packages are installed."""
+    without = "node or npm is missing, so that npm's eventsource can't be tried"
+    if not (shutil.which("node") and shutil.which("npm")):
+        assert os.environ.get("CI") != "true", without
+        pytest.skip(without)
+    folder = tmp_path_factory.mktemp("node")
+    for name in ("package.json", "read.mjs"):
+        shutil.copy(Path(__file__).with_name("clients") / name, folder)
+    subprocess.run(
+        ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        timeout=100,
+    )
+    return folder
+
+
+@pytest.fixture
+def needs_chromium() -> None:
+    if not shutil.which("chromium"):
+        assert "chromium" not in os.environ.get("SSE_SINK_NEEDS", ""), "chromium is missing"
+        pytest.skip("chromium is missing, so that a browser's EventSource can't be tried")

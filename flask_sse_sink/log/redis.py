@@ -16,14 +16,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-import redis
+from redis.exceptions import RedisClusterException
 
 from .. import event as envelope
 from ..event import Event, NewEvent, Source
 from ..exceptions import LogUnavailable, LogUnusable
 from ..pattern import Filter
 from . import NARROW_TYPES, NO_COPY, PAGE_BYTES, Appended, Page, Record, iso, now_us
-from .redis_client import TIMEOUT_SECONDS, connect, cure, disconnect, without_password
+from .redis_client import (
+    ERRORS,
+    TIMEOUT_SECONDS,
+    UNREACHABLE,
+    connect,
+    cure,
+    disconnect,
+    without_password,
+)
 from .redis_scripts import (
     ABOUT,
     APPEND,
@@ -246,9 +254,12 @@ class RedisLog:
             raise LogUnavailable(self._down)
         try:
             yield self._opened()
-        except (redis.RedisError, OSError) as error:
+        except ERRORS as error:
             told = f"{self.name}: {cure(error)}"
-            if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
+            if isinstance(error, RedisClusterException):
+                # By now its nodes may have other addresses than those that the client knows.
+                self.close()
+            if isinstance(error, UNREACHABLE):
                 self._down, self._next_try = told, time.monotonic() + _TRY_SECONDS
             raise LogUnavailable(told) from error
         self._down = ""
@@ -264,17 +275,21 @@ class RedisLog:
 
     def _opened(self) -> Any:
         client = self._client
-        if client is None:
-            with self._lock:
-                client = self._client
-                if client is None:
-                    client = connect(self._url, TIMEOUT_SECONDS)
-                    client.append = client.register_script(APPEND)
-                    client.replay = client.register_script(REPLAY)
-                    client.restore = client.register_script(RESTORE)
-                    client.prune = client.register_script(PRUNE)
-                    client.head_before = client.register_script(HEAD_BEFORE)
-                    self._client = client
+        if client is not None:
+            return client
+        # Without the lock, as a cluster is asked for its nodes: who waits would wait in turn.
+        made = connect(self._url, TIMEOUT_SECONDS)
+        made.append = made.register_script(APPEND)
+        made.replay = made.register_script(REPLAY)
+        made.restore = made.register_script(RESTORE)
+        made.prune = made.register_script(PRUNE)
+        made.head_before = made.register_script(HEAD_BEFORE)
+        with self._lock:
+            if self._client is None:
+                self._client = made
+            client = self._client
+        if client is not made:
+            disconnect(made)
         return client
 
 

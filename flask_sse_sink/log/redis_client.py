@@ -6,13 +6,22 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import redis
+from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 TIMEOUT_SECONDS = 5.0
 _CONNECTIONS = 16
 
-_CURES = {
+#: What the client raises. A cluster's own errors are no kind of RedisError.
+ERRORS = (redis.RedisError, exceptions.RedisClusterException, OSError)
+#: Those after which the next try comes in a while: Redis can't be reached.
+UNREACHABLE = (
+    *(redis.ConnectionError, redis.TimeoutError, OSError),
+    *(exceptions.RedisClusterException, exceptions.ClusterDownError),
+)
+
+_CURES: dict[type[Exception], str] = {
     redis.AuthenticationError: "the password is wrong or missing; put it into database.url",
     redis.BusyLoadingError: "Redis is loading its data; wait until it has",
     redis.OutOfMemoryError: "Redis has no memory left; raise its maxmemory, or keep fewer events "
@@ -22,6 +31,9 @@ _CURES = {
     redis.TimeoutError: f"no answer for {TIMEOUT_SECONDS:g} s; look whether Redis is overloaded, "
     "or something on the way swallows packets",
     redis.ConnectionError: "Redis can't be reached; start it, or mend host, port or network",
+    exceptions.ClusterDownError: "the cluster doesn't serve all its slots; see CLUSTER INFO",
+    exceptions.RedisClusterException: "the cluster can't be used; start its nodes (and give each "
+    "its slots), or name one Redis with redis://",
 }
 _CITED: dict[type[Exception], str] = {
     redis.OutOfMemoryError: "-OOM ",
@@ -32,7 +44,10 @@ _CITED: dict[type[Exception], str] = {
 def connect(url: str, timeout: float) -> Any:
     """Return a client of what the URL names; it connects when it is first used.
 
-    ``timeout`` is in seconds, of connecting and of each answer.
+    But for a cluster's, which asks here which nodes there are. ``timeout`` is in seconds, of
+    connecting and of each answer; half of it for each node of a cluster.
+
+    :raises RedisClusterException: no node of the cluster can be reached.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout,
@@ -45,9 +60,14 @@ def connect(url: str, timeout: float) -> Any:
     url = _in_redis_words(url)
     parts = urlsplit(url)
     if parts.scheme == "redis+cluster":
-        options.pop("retry")
         plain = urlunsplit(parts._replace(scheme="redis"))
-        return redis.RedisCluster.from_url(plain, **options)
+        # After a node that doesn't answer, all are asked which others there are.
+        options["socket_timeout"] = options["socket_connect_timeout"] = timeout / 2
+        try:
+            return redis.RedisCluster.from_url(plain, **options)
+        except LookupError as error:
+            # It looks for the first of the nodes that have slots, and there is none.
+            raise exceptions.RedisClusterException("no node has slots") from error
     if parts.scheme == "redis+sentinel":
         return _through_sentinels(url, options)
     if parts.scheme == "unix":
@@ -106,6 +126,11 @@ def without_password(url: str) -> str:
 
 def cure(error: Exception) -> str:
     """Return what is wrong, and what to do about it."""
+    if isinstance(error, exceptions.RedisClusterException) and isinstance(
+        error.__cause__, redis.RedisError
+    ):
+        # What the node that was tried last has said.
+        error = error.__cause__
     # The most special kinds stand first: a busy Redis is an error of the connection too.
     for kind, told in _CURES.items():
         # Before Redis 7, a script's error only cites the one that it had.

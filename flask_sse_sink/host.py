@@ -148,8 +148,7 @@ def _capacities_of_another(environ: Mapping[str, Any]) -> Iterator[Capacity]:
 
 def _pool_threads() -> int:
     """Return how many threads the pool may have whose thread this is, 0 where it is of none."""
-    current = sys._getframe()
-    frame: FrameType | None = current
+    frame: FrameType | None = sys._getframe().f_back
     while frame is not None:
         # It tells its threads nothing of itself, but they hold it while they work.
         if frame.f_code.co_name == "_worker":

@@ -17,8 +17,8 @@ from .exceptions import ConfigError, LogUnavailable, LogUnusable
 from .extension import KEY, Engine
 from .log import open_log
 from .peer import SILENCE
+from .session import ENVIRON_KEY
 from .settings import Settings, stream_url
-from .sink import ENVIRON_KEY
 
 
 def configure() -> dict[str, Any]:

@@ -329,6 +329,12 @@ class SSESink:
         engine = Engine(app, settings)
         _refuse_met_routes(app, settings, origin)
         engine.log.inspect()
+        if app.url_map.host_matching:
+            _log.warning(
+                "the app matches hosts (host_matching=True), so its sinks and its ingest endpoint "
+                "are found on none. Give SSESink a Flask app of its own, and mount that with "
+                "werkzeug's DispatcherMiddleware."
+            )
         for sink in engine.sinks.values():
             app.register_blueprint(sink.blueprint(engine))
             signals.events_stored.connect(sink.on_events_stored, sender=app)

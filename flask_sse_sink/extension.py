@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from .relay import Relay
 from .retention import Retention
 from .settings import Settings, stream_url
 from .sink import Sink
-from .slots import Slots
+from .slots import Slot, Slots
 from .views import ingest
 from .watch import PATIENCE_SECONDS, Watcher
 
@@ -91,21 +92,29 @@ class Engine:
         if relay is not None:
             return relay
         with self._lock:
-            if self._relay is None:
-                relay = Relay(self.log, self._emit, self._supervise, self._lose, self.end_streams)
-                relay.start()
-                if self.ending is None and (worker := host.gunicorn_worker()) is not None:
-                    self.ending = host.ending(worker)
-                database = self.settings.database
-                self._retention = Retention(self.log, database.retention, database.retention_count)
-                self._retention.start()
-                self._watcher = Watcher(
-                    self._tick, _POLL_SECONDS if self.ending else self._tick_seconds()
-                )
-                self._watcher.start()
-                self._pid = os.getpid()
-                self._relay = relay
-            return self._relay
+            return self._relay or self._start()
+
+    def _start(self) -> Relay:
+        """Start every part, or none: one that can't start leaves no thread and no descriptor."""
+        database = self.settings.database
+        with ExitStack() as undo:
+            undo.callback(self.log.close)
+            relay = Relay(self.log, self._emit, self._supervise, self._lose, self.end_streams)
+            relay.start()
+            undo.callback(relay.stop)
+            retention = Retention(self.log, database.retention, database.retention_count)
+            retention.start()
+            undo.callback(retention.stop)
+            if self.ending is None and (worker := host.gunicorn_worker()) is not None:
+                self.ending = host.ending(worker)
+            watcher = Watcher(self._tick, _POLL_SECONDS if self.ending else self._tick_seconds())
+            undo.callback(watcher.stop)
+            watcher.start()
+            undo.pop_all()
+        self._retention, self._watcher = retention, watcher
+        self._pid = os.getpid()
+        self._relay = relay
+        return relay
 
     @property
     def relay(self) -> Relay | None:
@@ -159,10 +168,8 @@ class Engine:
             return f"the watcher doesn't run: {self.watcher.loop.failure}"
         return ""
 
-    def admit(
-        self, sink: Sink, address: str | None, environ: Mapping[str, Any]
-    ) -> Callable[[], None]:
-        """Let one more stream in, and return what gives its place back.
+    def admit(self, sink: Sink, address: str | None, environ: Mapping[str, Any]) -> Slot:
+        """Let one more stream in, and return its slot.
 
         :raises TooManyClients: there is no room, or the process is about to end.
         """
@@ -225,13 +232,18 @@ class Engine:
     def close(self) -> None:
         """End every stream and thread and close the log; the next use starts them again."""
         with self._lock:
-            self.end_streams()
-            for part in (self._relay, self._retention, self._watcher):
+            self._close()
+
+    def _close(self) -> None:
+        self.end_streams()
+        # In reverse; each is done although another fails.
+        with ExitStack() as steps:
+            steps.callback(self.log.close)
+            for part in (self._watcher, self._retention, self._relay):
                 if part is not None:
-                    part.stop()
-            self.log.close()
-            self._relay = self._retention = self._watcher = None
-            self._pid = 0
+                    steps.callback(part.stop)
+        self._relay = self._retention = self._watcher = None
+        self._pid = 0
 
     def _tick_seconds(self) -> float:
         """Return how often stalls have to be looked for."""
@@ -239,15 +251,30 @@ class Engine:
         return max(_POLL_SECONDS, min(_TICK_SECONDS, shortest / 4))
 
     def _tick(self) -> None:
+        if self._app() is None:
+            self._close_unused()
+            return
         if self.ending is not None and self.ending():
             self.drain()
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + 1.0
             self._supervise()
+            self.slots.settle()
             for name, sink in self.sinks.items():
                 waiting = [client.waiting for client in sink.clients]
                 metrics.get().sink(name).queued(sum(waiting), max(waiting, default=0))
+
+    def _close_unused(self) -> None:
+        """Close what runs for an app that was collected, which nobody can ask for any more.
+
+        This is the watcher's own thread; whoever has the lock closes already, and waits for it.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._lock.release()
 
     def _supervise(self) -> None:
         """Start again what ended although nobody told it to; threads look after each other."""
@@ -326,6 +353,12 @@ class SSESink:
         _refuse_met_routes(app, settings, origin)
         if not inspected:
             engine.log.inspect()
+        if app.url_map.host_matching:
+            _log.warning(
+                "the app matches hosts (host_matching=True), so its sinks and its ingest endpoint "
+                "are found on none. Give SSESink a Flask app of its own, and mount that with "
+                "werkzeug's DispatcherMiddleware."
+            )
         for sink in engine.sinks.values():
             app.register_blueprint(sink.blueprint(engine))
             signals.events_stored.connect(sink.on_events_stored, sender=app)

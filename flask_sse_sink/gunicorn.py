@@ -18,8 +18,8 @@ from .exceptions import ConfigError, LogUnavailable
 from .extension import KEY, Engine
 from .log import open_log
 from .peer import SILENCE
+from .session import ENVIRON_KEY
 from .settings import Settings, stream_url
-from .sink import ENVIRON_KEY
 from .worker import StreamWorker
 
 # Connections beyond those that have a thread: they keep alive, or begin or end.

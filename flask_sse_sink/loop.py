@@ -54,8 +54,9 @@ class Loop:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        thread.start()
+        self._thread = thread
 
     def ensure(self) -> None:
         """Start the thread again where it has ended although nobody stopped it."""

@@ -6,14 +6,14 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app, g, request
 from flask_cors import CORS
 
-from . import frame, metrics, replay, signals
-from .chunk import Chunk, Taken
+from . import frame, metrics, replay
+from .chunk import Chunk
 from .client import Client
 from .event import Event
 from .exceptions import LogUnavailable, ServerStopping, TooManyClients
@@ -25,7 +25,10 @@ from .peer import Peer
 from .problem import problem
 from .relay import Relay
 from .replay import Asked, Replay
+from .response import streamed
+from .session import Session, Subscription, refuse
 from .settings import SinkSettings
+from .slots import Slot
 from .watch import Watcher
 
 HEADERS = {
@@ -37,9 +40,8 @@ HEADERS = {
 #: With which a sink with replay tells the identity of the log: its ids are of this log alone.
 LOG_HEADER = "Sse-Sink-Log"
 
-#: Where a stream's request has its :class:`~flask_sse_sink.client.Client` in the WSGI environment.
-ENVIRON_KEY = "sse_sink.client"
-
+# Where a request has the slot of its stream, in Flask's `g`.
+_SLOT = "_sse_sink_slot"
 
 _AWAY = "The event log is away"
 
@@ -67,13 +69,26 @@ class Host(Protocol):
         :raises LogUnavailable: the log can't be opened.
         """
 
-    def admit(
-        self, sink: Sink, address: str | None, environ: Mapping[str, Any]
-    ) -> Callable[[], None]:
-        """Let one more stream in, and return what is to be called, perhaps twice, at its end.
+    def admit(self, sink: Sink, address: str | None, environ: Mapping[str, Any]) -> Slot:
+        """Let one more stream in, and return its slot.
 
         :raises TooManyClients: there is no room, or the process is about to end.
         """
+
+
+def _this_app() -> Flask:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # a proxy
+    return app
+
+
+def _give_back(error: BaseException | None) -> None:
+    """Give the slot back where a hook of the app raised: the stream's response goes nowhere.
+
+    The error, which refers to the response, may keep it for as long as somebody has the error.
+    """
+    slot: Slot | None = g.pop(_SLOT, None)
+    if slot is not None and error is not None:
+        slot.give_back()
 
 
 class _Group:
@@ -95,6 +110,7 @@ class Sink:
         self.name = name
         self.settings = settings
         self._match = settings.match.filter
+        self._response_class: type[Response] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -184,6 +200,7 @@ class Sink:
         def stream() -> Response:
             return self._respond(host)
 
+        blueprint.teardown_request(_give_back)
         blueprint.add_url_rule(
             self.settings.path, "stream", stream, methods=["GET"], strict_slashes=False
         )
@@ -215,14 +232,21 @@ class Sink:
             metrics.get().sink(self.name).refused()
             detail = "streams need threads, which this server hasn't; its log says more"
             return problem(503, "No streams here", detail)
-        lane = host.lane(request.environ)
-        client = Client(self.name, filter, request.remote_addr, self.settings, lane)
+        client = Client(self.name, filter, request.remote_addr, self.settings)
         try:
-            give_back = host.admit(self, client.address, request.environ)
+            slot = host.admit(self, client.address, request.environ)
         except ServerStopping as error:
             return self._refuse(client, "Server stopping", str(error), for_a_moment=True)
         except TooManyClients as error:
             return self._refuse(client, "Too many clients", str(error))
+        try:
+            return self._admitted(host, client, slot, asked)
+        except BaseException:
+            slot.give_back()
+            raise
+
+    def _admitted(self, host: Host, client: Client, slot: Slot, asked: Asked | None) -> Response:
+        """Answer a client that has a slot."""
         away: LogUnavailable | None
         try:
             relay = host.started()
@@ -230,19 +254,36 @@ class Sink:
         except LogUnavailable as error:
             away = error
         if away is not None:
-            give_back()
+            slot.give_back()
             return self._refuse(client, _AWAY, str(away), for_a_moment=True)
-        request.environ[ENVIRON_KEY] = client
-        tie = _Tie(self, client, Peer.of(request.environ), host.watcher, relay, give_back)
+        session = self._session(host, client, relay, slot, asked)
+        response = self._stream_response(session, self._headers(host))
+        setattr(g, _SLOT, slot)
+        return response
+
+    def _session(
+        self, host: Host, client: Client, relay: Relay, slot: Slot, asked: Asked | None
+    ) -> Session:
+        """Return the session of a client that was admitted."""
+        subscription = Subscription(self, relay, client)
+        session = Session(_this_app(), client, subscription, slot, host.watcher)
+        session.environ = request.environ
+        session.peer = Peer.of(request.environ)
+        session.lane = host.lane(request.environ)
         if self.settings.replay.on:
-            narrowed = self._match.narrowed(filter)
-            tie.replay = Replay(
-                *(host.log, narrowed, self.settings.replay, asked),
-                *(tie.enter, tie.part, lambda: relay.cursor),
+            session.replay = Replay(
+                *(host.log, self._match.narrowed(client.filter), self.settings.replay, asked),
+                *(subscription.enter, subscription.set_apart, subscription.considered),
             )
-        stream = client.stream(tie.join, tie.leave, tie.wrote, tie.replay)
-        response = Response(stream, headers=self._headers(host))
-        response.call_on_close(tie.finish)
+        return session
+
+    def _stream_response(self, session: Session, headers: dict[str, str]) -> Response:
+        kind = current_app.response_class
+        if self._response_class is None or not issubclass(self._response_class, kind):
+            self._response_class = streamed(kind)
+        response = self._response_class(session, headers=headers)
+        # Whatever the app puts in the place of the session as the response's body.
+        response.call_on_close(session.close)
         return response
 
     def _asked(self) -> Asked | None:
@@ -269,10 +310,7 @@ class Sink:
         retry = self.settings.when_full == "retry"
         if for_a_moment and request.headers.get("Accept", "").strip() == "text/event-stream":
             retry = True
-        app = current_app._get_current_object()  # type: ignore[attr-defined] # werkzeug's proxy
-        client.drop("refused")
-        metrics.get().sink(self.name).refused()
-        signals.emit(signals.client_disconnected, app, sink=self.name, client=client)
+        refuse(_this_app(), client)
         seconds = self._pause()
         if retry:
             return Response(frame.busy(round(seconds * 1000)), headers=HEADERS)
@@ -281,91 +319,3 @@ class Sink:
     def _pause(self) -> float:
         """Return after how many seconds a client may come back; not all at once."""
         return max(1.0, self.settings.retry) * random.uniform(1, 2)
-
-
-class _Tie:
-    """What ties one stream to the rest of the process, from its beginning to its end."""
-
-    # A thousand streams have a thousand of it.
-    __slots__ = (
-        "sink",
-        "client",
-        "peer",
-        "watcher",
-        "relay",
-        "give_back",
-        "replay",
-        "app",
-        "counts",
-        "open",
-    )
-
-    def __init__(
-        self,
-        sink: Sink,
-        client: Client,
-        peer: Peer | None,
-        watcher: Watcher,
-        relay: Relay,
-        give_back: Callable[[], None],
-    ) -> None:
-        self.sink = sink
-        self.client = client
-        self.peer = peer
-        self.watcher = watcher
-        self.relay = relay
-        self.give_back = give_back
-        self.app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # proxy
-        self.counts = metrics.get().sink(sink.name)
-        self.open = False
-        self.replay: Replay | None = None
-
-    def join(self, client: Client) -> None:
-        if self.replay is None:
-            self.enter()
-        elif self.replay.after is None:
-            self.replay.enter()
-        else:
-            # It becomes live when it has what it missed.
-            self.part()
-        self.open = True
-        if self.peer is not None:
-            self.peer.guard(client.write_timeout)
-            self.watcher.add(client, self.peer)
-        self.counts.connected()
-        signals.emit(signals.client_connected, self.app, sink=self.sink.name, client=client)
-
-    def enter(self) -> int:
-        return self.relay.join(self._add)
-
-    def _add(self) -> None:
-        self.client.outbox.resume(self.relay.cursor)
-        self.sink.add(self.client)
-
-    def part(self) -> None:
-        self.sink.set_apart(self.client)
-
-    def leave(self, client: Client) -> None:
-        self.sink.discard(client)
-        signals.emit(signals.client_disconnected, self.app, sink=self.sink.name, client=client)
-
-    def wrote(self, taken: Taken, replayed: bool) -> None:
-        stored_at = taken.stored_at
-        self.counts.delivered(
-            taken.frames,
-            time.time() - stored_at if stored_at else None,
-            "replay" if replayed else "queue",
-        )
-        if taken.lost:
-            self.counts.missed(taken.lost)
-
-    def finish(self) -> None:
-        # The server calls this after the last byte, and before it closes the descriptor.
-        was_open, self.open = self.open, False
-        if was_open and self.peer is not None:
-            self.watcher.discard(self.client, self.peer)
-            # Servers wait for the peer to close its side, some of them all others meanwhile.
-            self.peer.cut()
-        self.give_back()
-        if was_open:
-            self.counts.ended(self.client.reason)

@@ -2,71 +2,144 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable
 
 from .exceptions import TooManyClients
+
+_log = logging.getLogger(__name__)
+
+#: How long a stream that was admitted may take until its first bytes are asked for. A server asks
+#: at once; where nobody does, something else was answered in place of the stream.
+BEGIN_SECONDS = 10.0
 
 
 class Slots:
     """How many streams a process may have; threads that wait in streams are no use to others.
 
-    ``per_address`` bounds the streams of one address; 0 doesn't.
+    ``per_address`` bounds the streams of one address; 0 doesn't. A slot whose stream doesn't begin
+    within ``begin_seconds`` is taken back.
     """
 
-    def __init__(self, most: int, per_address: int = 0) -> None:
+    def __init__(
+        self,
+        most: int,
+        per_address: int = 0,
+        begin_seconds: float = BEGIN_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.most = most
         self.per_address = per_address
-        self.taken = 0
+        self.begin_seconds = begin_seconds
+        self._clock = clock
+        self._taken = 0
         self._by_sink: Counter[str | None] = Counter()
         self._by_address: Counter[str | None] = Counter()
+        #: Slots whose streams haven't begun, and since when they wait; the oldest is the first.
+        self._waiting: dict[Slot, float] = {}
+        #: Slots that were given back, and are still counted.
+        self._returned: deque[Slot] = deque()
+        self._warned = False
         self._lock = threading.Lock()
 
-    def take(
-        self, sink: str = "", sink_most: int = 0, address: str | None = None
-    ) -> Callable[[], None]:
-        """Take a slot and return what gives it back, which may be called more than once.
+    @property
+    def taken(self) -> int:
+        """Return how many slots are taken now."""
+        with self._lock:
+            self._settle()
+            return self._taken
+
+    def take(self, sink: str = "", sink_most: int = 0, address: str | None = None) -> Slot:
+        """Take a slot and return it.
 
         ``sink_most`` bounds the streams of this sink; 0 doesn't.
 
         :raises TooManyClients: there is none left; the message says of which.
         """
         with self._lock:
-            if self.taken >= self.most:
+            self._settle()
+            if self._taken >= self.most:
                 raise TooManyClients(f"all {self.most} streams of this worker are taken")
             if sink_most and self._by_sink[sink] >= sink_most:
                 raise TooManyClients(f"all {sink_most} streams of this sink are taken")
             if self.per_address and self._by_address[address] >= self.per_address:
                 raise TooManyClients(f"your address has all {self.per_address} streams it may")
-            self.taken += 1
+            slot = Slot(self, sink, address)
+            self._taken += 1
             self._by_sink[sink] += 1
             self._by_address[address] += 1
-        return _Slot(self, sink, address)
+            self._waiting[slot] = self._clock()
+        return slot
 
-    def give_back(self, slot: _Slot) -> None:
-        """Take back a slot that :meth:`take` gave, unless that was done before."""
+    def begin(self, slot: Slot) -> bool:
+        """Note that the slot's stream begins; return False where it must not.
+
+        That is where the slot was given back, or was begun with before.
+        """
         with self._lock:
-            if not slot.held:
-                return
-            slot.held = False
-            self.taken -= 1
-            for counter, key in ((self._by_sink, slot.sink), (self._by_address, slot.address)):
-                counter[key] -= 1
-                if not counter[key]:
-                    del counter[key]
+            self._settle()
+            return self._waiting.pop(slot, None) is not None
+
+    def give_back(self, slot: Slot) -> None:
+        """Give a slot back; more than once does no harm.
+
+        Takes no lock, so that a finalizer may call it, whatever the thread was doing.
+        """
+        self._returned.append(slot)
+
+    def settle(self) -> None:
+        """Take back what was given back or not used in time; :meth:`take` does so by itself."""
+        with self._lock:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Count the slots that were given back, and take those back that were never used."""
+        while self._returned:
+            self._release(self._returned.popleft())
+        overdue = self._clock() - self.begin_seconds
+        while self._waiting:
+            slot, since = next(iter(self._waiting.items()))
+            if since > overdue:
+                break
+            self._release(slot)
+            if not self._warned:
+                self._warned = True
+                _log.warning(
+                    "a stream was admitted and nobody asked for its first bytes within %g s, so "
+                    "its place is free again: something else was answered in its stead",
+                    self.begin_seconds,
+                )
+
+    def _release(self, slot: Slot) -> None:
+        if not slot.held:
+            return
+        slot.held = False
+        self._waiting.pop(slot, None)
+        self._taken -= 1
+        for counter, key in ((self._by_sink, slot.sink), (self._by_address, slot.address)):
+            counter[key] -= 1
+            if not counter[key]:
+                del counter[key]
 
 
-class _Slot:
-    """A slot that is taken; a call gives it back."""
+class Slot:
+    """A slot that is taken, until :meth:`give_back`."""
 
-    __slots__ = ("slots", "sink", "address", "held")
+    __slots__ = ("_slots", "sink", "address", "held")
 
     def __init__(self, slots: Slots, sink: str, address: str | None) -> None:
-        self.slots = slots
+        self._slots = slots
         self.sink = sink
         self.address = address
         self.held = True
 
-    def __call__(self) -> None:
-        self.slots.give_back(self)
+    def begin(self) -> bool:
+        """Return whether the stream may begin: once, unless the slot was given back."""
+        return self._slots.begin(self)
+
+    def give_back(self) -> None:
+        """Give it back. Any thread may call it, a finalizer too, more than once."""
+        self._slots.give_back(self)

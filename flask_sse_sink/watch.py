@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import queue
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from .client import Client
 from .loop import Loop
@@ -47,13 +49,19 @@ class Watcher:
         # By descriptor: an entry leaves before its descriptor is closed and may be used again.
         self._watched: dict[int, _Watched] = {}
         self._lock = threading.Lock()
+        self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._loop = Loop("sse-sink-watch", self._step)
-        self._wake, self._waker = socket.socketpair()
-        self._wake.setblocking(False)
-        self._waker.setblocking(False)
-        if _has_epoll():
-            self._epoll = select.epoll()
-            self._epoll.register(self._wake, select.EPOLLIN)
+        with ExitStack() as undo:
+            self._wake, self._waker = socket.socketpair()
+            undo.callback(self._wake.close)
+            undo.callback(self._waker.close)
+            self._wake.setblocking(False)
+            self._waker.setblocking(False)
+            if _has_epoll():
+                self._epoll = select.epoll()
+                undo.callback(self._epoll.close)
+                self._epoll.register(self._wake, select.EPOLLIN)
+            undo.pop_all()
 
     @property
     def loop(self) -> Loop:
@@ -75,6 +83,18 @@ class Watcher:
                 self._epoll.close()
             self._wake.close()
             self._waker.close()
+        self._call_later()
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Let the thread call this soon. Takes no lock, so that a finalizer may call it.
+
+        Once the thread has ended, it is called at once.
+        """
+        self._later.put(call)
+        if self._loop.stopping.is_set():
+            self._call_later()
+        else:
+            self.wake()
 
     def wake(self) -> None:
         """Make the thread look around now."""
@@ -101,6 +121,10 @@ class Watcher:
         """Watch no more, which must come before the connection's descriptor is closed."""
         with self._lock:
             fd = peer.fileno()
+            if fd < 0:
+                # It was closed: the stream's server forgot to tell the stream.
+                mine = [fd for fd, watched in self._watched.items() if watched.client is client]
+                fd = mine[0] if mine else fd
             found = self._watched.get(fd)
             if found is None or found.client is not client:
                 return
@@ -129,11 +153,20 @@ class Watcher:
                 self._drain_wake()
             else:
                 self._hung_up(fd)
+        self._call_later()
         now = time.monotonic()
         if now - self._ticked >= self.tick_seconds * 0.9:
             self._ticked = now
             self._look_for_stalls(now)
             self._tick()
+
+    def _call_later(self) -> None:
+        while True:
+            try:
+                call = self._later.get_nowait()
+            except queue.Empty:
+                return
+            call()
 
     def _drain_wake(self) -> None:
         try:

@@ -1,19 +1,25 @@
-"""The stream made of one client."""
+"""The stream made of one client, and what it holds from its beginning to its end."""
 
 from __future__ import annotations
 
+import gc
 import re
+import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from chunks import chunk, event, messages
+from gunicorn_server import wait_until
+from sessions import APP, Calls, session
 
-from flask_sse_sink import frame
+from flask_sse_sink import client_connected, client_disconnected, frame, metrics
 from flask_sse_sink.chunk import Chunk
 from flask_sse_sink.client import Client
 from flask_sse_sink.exceptions import LogUnavailable
 from flask_sse_sink.pattern import EVERYTHING
 from flask_sse_sink.settings import Pause, SinkSettings
+from flask_sse_sink.slots import Slots
 
 
 def client(**settings: object) -> Client:
@@ -27,50 +33,201 @@ def is_closing(data: bytes) -> bool:
     return found is not None and 3000 <= int(found[1]) <= 6000
 
 
-def nothing(client: Client) -> None:
-    pass
-
-
 def test_a_chunk_of_one_event_shares_that_events_frame() -> None:
     one = event(1)
     assert Chunk([one]).data is frame.message(one)
 
 
-def test_a_stream_begins_with_the_greeting_and_ends_with_the_closing_frame() -> None:
-    found, calls = client(), list[str]()
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """Return what the signals tell of the sessions' app: ``connected`` and the reasons."""
+    found: list[str] = []
+
+    def came(sender: object, sink: str, client: Client) -> None:
+        found.append("connected")
+
+    def went(sender: object, sink: str, client: Client) -> None:
+        found.append(client.reason)
+
+    with client_connected.connected_to(came, sender=APP):
+        with client_disconnected.connected_to(went, sender=APP):
+            yield found
+
+
+def test_a_stream_begins_with_the_greeting_and_ends_with_the_closing_frame(
+    told: list[str],
+) -> None:
+    found, calls, slots = client(), Calls(), Slots(1)
     found.outbox.send(chunk(1))
     found.end("drained")
     found.end("again")
-    parts = list(found.stream(lambda c: calls.append("join"), lambda c: calls.append("leave")))
+    parts = list(session(found, calls, slots))
     assert parts[:2] == [frame.connected(3000), messages(1)]
     assert is_closing(b"".join(parts[2:]))
-    assert calls == ["join", "leave"]
-    assert (found.reason, found.frames) == ("drained", 1)
+    assert calls.names == ["join", "add", "discard"]
+    assert told == ["connected", "drained"]
+    assert (found.reason, found.frames, slots.taken) == ("drained", 1, 0)
     assert found.seconds >= 0
 
 
-def test_a_stream_that_its_peer_closes_leaves() -> None:
-    found, left = client(), list[Client]()
-    stream = found.stream(nothing, left.append)
+def test_a_stream_that_its_server_closes_gives_up_all_it_had_once(told: list[str]) -> None:
+    found, calls, slots = client(), Calls(), Slots(1)
+    made = session(found, calls, slots)
+    next(iter(made))
+    assert slots.taken == 1
+    for _ in range(2):
+        made.close()
+        assert (slots.taken, told, calls.later_calls) == (0, ["connected", "closed"], [])
+    assert calls.names == ["join", "add", "discard"]
+
+
+def test_a_stream_that_never_began_has_nothing_but_its_slot(told: list[str]) -> None:
+    calls, slots = Calls(), Slots(1)
+    made = session(client(), calls, slots)
+    assert slots.taken == 1
+    made.close()
+    assert slots.taken == 0
+    made = session(client(), calls, slots)
+    del made
+    assert (slots.taken, calls.names, calls.later_calls, told) == (0, [], [], [])
+
+
+def test_a_stream_that_is_dropped_without_a_close_leaves_the_rest_to_the_watcher(
+    told: list[str],
+) -> None:
+    calls, slots = Calls(), Slots(1)
+    stream = iter(session(client(), calls, slots))
     next(stream)
-    stream.close()  # type: ignore[attr-defined] # it is a generator
-    assert left == [found]
-    assert found.reason == "closed"
+    del stream
+    # No collection was needed: the slot is free at once.
+    assert slots.taken == 0
+    assert told == ["connected"]
+    (call,) = calls.later_calls
+    call()
+    assert told == ["connected", "closed"]
+    assert calls.names == ["join", "add", "discard"]
 
 
-def test_a_stream_that_can_not_join_sends_and_leaves_nothing() -> None:
-    def refuse(client: Client) -> None:
-        raise OSError("no")
+def test_a_stream_in_a_cycle_is_ended_by_the_collector_under_any_lock(told: list[str]) -> None:
+    calls, slots = Calls(), Slots(1)
+    held: list[object] = [session(client(), calls, slots)]
+    held.append(iter(held[0]))  # type: ignore[call-overload] # the session above
+    next(held[1])  # type: ignore[call-overload] # its bytes
+    held.append(held)
+    del held
+    with slots._lock:
+        gc.collect()
+    assert slots.taken == 0
+    (call,) = calls.later_calls
+    call()
+    assert told == ["connected", "closed"]
 
-    left: list[Client] = []
+
+def test_a_stream_whose_thread_waits_is_not_collected(told: list[str]) -> None:
+    found, slots, parts = client(heartbeat_timeout=Pause(60)), Slots(1), list[bytes]()
+    thread = threading.Thread(target=parts.extend, args=(session(found, slots=slots),))
+    thread.start()
+    wait_until(lambda: told, "it has begun")
+    gc.collect()
+    assert (slots.taken, told) == (1, ["connected"])
+    found.end("drained")
+    thread.join(20)
+    assert not thread.is_alive()
+    assert (slots.taken, told) == (0, ["connected", "drained"])
+
+
+def test_a_stream_that_another_thread_closes_wakes_its_own_and_ends_once(told: list[str]) -> None:
+    found, slots = client(heartbeat_timeout=Pause(60)), Slots(1)
+    made = session(found, slots=slots)
+    ends: list[int] = []
+    thread = threading.Thread(target=lambda: ends.append(len(list(made))))
+    thread.start()
+    wait_until(lambda: told, "it has begun")
+    closers = [threading.Thread(target=made.close) for _ in range(8)]
+    for each in closers:
+        each.start()
+    for each in (*closers, thread):
+        each.join(20)
+        assert not each.is_alive()
+    assert ends == [1]
+    assert (slots.taken, told) == (0, ["connected", "closed"])
+
+
+def test_a_stream_that_begins_too_late_ends_at_once(told: list[str]) -> None:
+    now = [0.0]
+    slots = Slots(1, begin_seconds=10, clock=lambda: now[0])
+    late, calls = client(), Calls()
+    made = session(late, calls, slots)
+    now[0] = 9.9
+    assert slots.taken == 1
+    now[0] = 10.1
+    other = session(client(), calls, slots)
+    (only,) = made
+    assert is_closing(only)
+    made.close()
+    # The slot that another has by now is not given back.
+    assert (slots.taken, calls.names, told) == (1, [], [])
+    next(iter(other))
+    now[0] = 1000
+    assert slots.taken == 1
+    other.close()
+
+
+def test_a_stream_is_iterated_once(told: list[str]) -> None:
+    slots = Slots(1)
+    made = session(client(), slots=slots)
+    first = iter(made)
+    next(first)
+    (only,) = made
+    assert is_closing(only)
+    assert (slots.taken, told) == (1, ["connected"])
+    made.close()
+
+
+def counted(name: str, **labels: str) -> float:
+    from prometheus_client import REGISTRY
+
+    metrics.get().sink("live")
+    return REGISTRY.get_sample_value(f"sse_sink_{name}", {"sink": "live", **labels}) or 0.0
+
+
+def test_a_stream_that_can_not_join_is_an_error_and_holds_nothing(told: list[str]) -> None:
+    calls, slots, open_before = Calls(OSError("no")), Slots(1), counted("clients")
+    made = session(client(), calls, slots)
     with pytest.raises(OSError, match="no"):
-        next(client().stream(refuse, left.append))
-    assert left == []
+        next(iter(made))
+    assert (slots.taken, told, counted("clients")) == (0, [], open_before)
+    made.close()
+    assert told == []
+
+
+def test_a_stream_that_can_not_tell_old_events_from_new_is_refused(told: list[str]) -> None:
+    found, slots = client(), Slots(1)
+    open_before, before = counted("clients"), counted("clients_refused_total")
+    (only,) = session(found, Calls(LogUnavailable("away")), slots)
+    assert re.fullmatch(rb"event: info\ndata: busy\nretry: [3-6]\d{3}\n\n", only)
+    assert (found.reason, told, slots.taken) == ("refused", ["refused"], 0)
+    assert counted("clients_refused_total") == before + 1
+    assert counted("clients") == open_before
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_connected_and_disconnected_are_told_in_pairs(
+    told: list[str], error: type[BaseException]
+) -> None:
+    def leave(sender: object, **values: object) -> None:
+        raise error
+
+    found, slots = client(), Slots(1)
+    with client_connected.connected_to(leave, sender=APP):
+        with pytest.raises(error):
+            next(iter(session(found, slots=slots)))
+    assert (told, slots.taken) == (["connected", "failed"], 0)
 
 
 def test_a_heartbeat_comes_after_the_timeout_since_the_last_write() -> None:
     found = client(heartbeat_timeout=Pause(0.05))
-    stream = found.stream(nothing, nothing)
+    stream = iter(session(found))
     next(stream)
     for id in (1, 2):
         found.outbox.send(chunk(id))
@@ -79,15 +236,3 @@ def test_a_heartbeat_comes_after_the_timeout_since_the_last_write() -> None:
         assert next(stream) == b"event: heartbeat\ndata: ping\n\n"
         assert 0.05 <= time.monotonic() - written < 5
     assert found.frames == 2
-    stream.close()  # type: ignore[attr-defined] # it is a generator
-
-
-def test_a_stream_that_can_not_tell_old_events_from_new_is_told_to_come_back() -> None:
-    def fail(client: Client) -> None:
-        raise LogUnavailable("away")
-
-    left: list[Client] = []
-    found = client()
-    (only,) = found.stream(fail, left.append)
-    assert re.fullmatch(rb"event: info\ndata: busy\nretry: [3-6]\d{3}\n\n", only)
-    assert (found.reason, left) == ("refused", [])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import os
+import resource
 import subprocess
 import sys
 import threading
 import uuid
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,14 @@ import click
 import pytest
 from conftest import Listen, MakeApp, publish
 from flask import Flask
+from gunicorn_server import wait_until
+from prometheus_client import REGISTRY
 
 from flask_sse_sink import (
     ConfigError,
     Event,
     InvalidEvent,
+    LogUnavailable,
     LogUnusable,
     SSESink,
     client_connected,
@@ -355,6 +361,147 @@ def test_a_closed_engine_starts_again(make_app: MakeApp, listen: Listen) -> None
     stream = listen(app)
     assert publish(app, "b") == [2]
     assert stream.types(1) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "retention.Retention.start",
+        "watch.Watcher.__init__",
+        "watch.Watcher.start",
+        "relay.Loop.start",
+    ],
+)
+def test_a_start_that_fails_half_way_leaves_nothing_and_can_be_made_again(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    app = make_app()
+    publish(app, "a")
+    engine_of(app).close()
+    before = sorted(thread.name for thread in threading.enumerate()), fds()
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(f"flask_sse_sink.{part}", fail)
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match="can't start"):
+                engine_of(app).started()
+            assert (sorted(thread.name for thread in threading.enumerate()), fds()) == before
+    assert publish(app, "b") == [2]
+
+
+def test_a_start_without_descriptors_leaves_nothing(make_app: MakeApp) -> None:
+    app = make_app()
+    publish(app, "a")
+    engine_of(app).close()
+    before = fds()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    failures = 0
+    # From none to spare to enough.
+    for spare in range(40):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(before) + spare, hard))
+        try:
+            engine_of(app).started()
+            break
+        except (OSError, LogUnavailable):
+            failures += 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert fds() == before
+        assert not [t for t in threading.enumerate() if t.name.startswith("sse-sink-")]
+    assert failures > 3
+    assert publish(app, "b") == [2]
+
+
+@pytest.mark.parametrize("handled", [True, False])
+@pytest.mark.parametrize("what", ["extension.Engine.started", "sink.Session", "sink.Peer.of"])
+def test_an_error_between_admission_and_response_gives_the_place_back(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, what: str, handled: bool
+) -> None:
+    app = make_app()
+    if handled:
+        app.register_error_handler(Exception, lambda error: ("sorry", 500))
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as failing:
+        failing.setattr(f"flask_sse_sink.{what}", fail)
+        for _ in range(3):
+            assert app.test_client().get("/events_stream/").status_code == 500
+    assert engine_of(app).slots.taken == 0
+
+
+def test_a_client_that_is_refused_at_the_join_is_counted_and_told(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    publish(app, "a")
+    relay = engine_of(app).relay
+    assert relay is not None
+    told: list[str] = []
+
+    def came(sender: Flask, **values: Any) -> None:
+        told.append("connected")
+
+    def went(sender: Flask, sink: str, client: Any) -> None:
+        told.append(client.reason)
+
+    def away(add: object) -> int:
+        raise LogUnavailable("away")
+
+    name, labels = "sse_sink_clients_refused_total", {"sink": "events_stream"}
+    before = REGISTRY.get_sample_value(name, labels) or 0
+    monkeypatch.setattr(relay, "join", away)
+    with client_connected.connected_to(came), client_disconnected.connected_to(went):
+        response = app.test_client().get("/events_stream/")
+    assert response.status_code == 200
+    assert response.data.startswith(b"event: info\ndata: busy\nretry: ")
+    assert told == ["refused"]
+    assert REGISTRY.get_sample_value(name, labels) == before + 1
+    assert engine_of(app).slots.taken == 0
+
+
+def test_apps_that_are_dropped_leave_no_thread_and_no_descriptor(tmp_path: Path) -> None:
+    def use(number: int) -> None:
+        app = Flask("a")
+        sse = SSESink(app, mapping(tmp_path, "events_stream"))
+        response = app.test_client().get("/events_stream/", buffered=False)
+        next(iter(response.iter_encoded()))
+        assert sse.publish("a") == number
+        if number % 2:
+            # The other half forget that, too.
+            response.close()
+
+    gc.collect()
+    before = set(threading.enumerate()), len(fds())
+    for number in range(1, 35):
+        use(number)
+    gc.collect()
+    wait_until(lambda: set(threading.enumerate()) <= before[0], "the threads have ended")
+    wait_until(lambda: len(fds()) <= before[1], "the descriptors are closed")
+
+
+def test_an_app_with_an_open_stream_is_in_use(tmp_path: Path) -> None:
+    app = Flask("a")
+    sse = SSESink(app, mapping(tmp_path, "events_stream"))
+    response = app.test_client().get("/events_stream/", buffered=False)
+    parts = iter(response.iter_encoded())
+    next(parts)
+    engine = engine_of(app)
+    gone = weakref.ref(app)
+    del app
+    gc.collect()
+    # The test client's own references are of no account: the stream has one.
+    assert gone() is not None
+    assert sse.publish("a") == 1
+    assert b'"a"' in next(parts)
+    response.close()
+    del response, parts
+    gc.collect()
+    wait_until(lambda: engine.relay is None, "nothing runs for it")
 
 
 FORK = """

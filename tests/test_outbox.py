@@ -19,6 +19,7 @@ from chunks import MANY, chunk, event, ids_in, messages, unchunk
 from gunicorn_server import wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sessions import session
 
 from flask_sse_sink import frame
 from flask_sse_sink.chunk import Chunk, Taken
@@ -325,15 +326,15 @@ class Served:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         self.answer = SimpleNamespace(chunked=True, sent=0, headers=[("Server", "test")])
         values = SinkSettings(heartbeat_timeout=Pause(0.01), **made)  # type: ignore[arg-type]
-        lane = Lane(self.mine, self.answer)
-        self.client = Client("live", EVERYTHING, None, values, lane)
+        self.lane = Lane(self.mine, self.answer)
+        self.client = Client("live", EVERYTHING, None, values)
         self.outbox = self.client.outbox
         self.ids: list[int] = []
         self.raw = b""
         self._threads = [threading.Thread(target=self._serve)]
 
     def _serve(self) -> None:
-        stream = self.client.stream(lambda client: None, lambda client: None)
+        stream = session(self.client, lane=self.lane)
         try:
             with contextlib.suppress(OSError):
                 for part in stream:
@@ -341,7 +342,7 @@ class Served:
                     self.mine.sendall(coded(part))
                 self.mine.sendall(b"0\r\n\r\n")
         finally:
-            stream.close()  # type: ignore[attr-defined] # it is a generator
+            stream.close()
             self.mine.close()
 
     def read(self, seed: int, most: int = MANY) -> None:
@@ -374,8 +375,7 @@ class Served:
 
 def test_a_stream_that_is_dropped_with_half_a_chunk_on_the_wire_is_cut_there() -> None:
     served = Served(65536)
-    lane = served.client._lane
-    assert lane is not None
+    lane = served.lane
 
     def half(data: bytes, flags: int) -> int:
         served.client.drop("closed")
@@ -400,8 +400,7 @@ def test_a_stream_that_is_dropped_with_half_a_chunk_on_the_wire_is_cut_there() -
 )
 def test_a_stream_says_why_a_send_ended_it(error: BaseException, reason: str) -> None:
     served = Served(65536)
-    lane = served.client._lane
-    assert lane is not None
+    lane = served.lane
     lane.send = refuse(error)
     served.read(0)
     wait_until(lambda: served.outbox._idle, "its thread waits")

@@ -16,6 +16,7 @@ from flask import Flask
 from gunicorn_server import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
+from sessions import session
 
 from flask_sse_sink import frame
 from flask_sse_sink.client import Client
@@ -376,13 +377,13 @@ def log(tmp_path: Path) -> Any:
     log.close()
 
 
-def _client(log: _Log, asked: int, enter: Callable[[], int]) -> tuple[Client, Any]:
+def _client(log: _Log, asked: int, enter: Callable[[], int]) -> tuple[Client, Iterator[bytes]]:
     settings = SinkSettings(replay=Bound(), heartbeat_timeout=Pause(0.05))
     client = Client("s", EVERYTHING, None, settings)
     replay = Replay(
         log, EVERYTHING, Bound(), Asked(asked), enter, lambda: None, considered=lambda: -1
     )
-    return client, client.stream(lambda client: None, lambda client: None, replay=replay)
+    return client, iter(session(client, replay=replay))
 
 
 def test_a_log_that_goes_away_in_a_replay_is_waited_for(log: _Log) -> None:
@@ -408,7 +409,6 @@ def test_a_log_that_goes_away_in_a_replay_is_waited_for(log: _Log) -> None:
         found = next(stream)
         assert found in (frame.heartbeat(2), frame.heartbeat(-1))
     assert next(turns, None) is None
-    stream.close()
 
 
 def test_events_between_the_last_page_and_the_live_ones_are_read(log: _Log) -> None:
@@ -423,7 +423,6 @@ def test_events_between_the_last_page_and_the_live_ones_are_read(log: _Log) -> N
     assert next(stream) == frame.connected(3000)
     assert ids_in(next(stream)) == [2]
     assert ids_in(next(stream)) == [3, 4]
-    stream.close()
 
 
 def test_a_wide_filter_that_matches_little_is_quiet_no_longer_than_it_may(
@@ -443,11 +442,10 @@ def test_a_wide_filter_that_matches_little_is_quiet_no_longer_than_it_may(
         return real(*args, **kwargs)
 
     monkeypatch.setattr(log, "replay", slowly)
-    stream = client.stream(lambda client: None, lambda client: None, replay=replay)
+    stream = iter(session(client, replay=replay))
     assert next(stream) == frame.connected(3000)
     (id,) = ids_in(next(stream))
     assert 0 < id < 20
-    stream.close()  # type: ignore[attr-defined] # it is a generator
 
 
 @pytest.mark.parametrize("turn", range(5))

@@ -254,11 +254,11 @@ def test_slots_bound_all_a_sink_and_an_address_and_keep_no_trace() -> None:
     backs.append(slots.take("b", 0, "x"))
     with pytest.raises(TooManyClients, match="all 3 streams of this worker"):
         slots.take("b", 0, "z")
-    backs.pop(1)()
+    backs.pop(1).give_back()
     with pytest.raises(TooManyClients, match="your address has all 2"):
         slots.take("b", 0, "x")
-    for give_back in backs * 2:
-        give_back()
+    for slot in backs * 2:
+        slot.give_back()
     assert (slots.taken, slots._by_sink, slots._by_address) == (0, {}, {})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -112,7 +113,9 @@ class Relay:
     def stop(self) -> None:
         """End the thread and wait for it."""
         self._loop.stopping.set()
-        self._log.interrupt()
+        # Without it the thread sees when its wait is over that it is to stop.
+        with contextlib.suppress(OSError, LogUnavailable):
+            self._log.interrupt()
         self._loop.stop()
 
     def pump(self, rounds: int = ROUNDS) -> None:

@@ -87,6 +87,7 @@ class Outbox(queue.Queue[Chunk]):
         # In place of Queue's own beginning: that makes three conditions of a kilobyte each, and
         # nobody waits for room or for tasks to be done.
         self.maxsize = self.unfinished_tasks = 0
+        self.is_shutdown = False  # asked for by Queue from Python 3.13 on
         self.mutex = threading.Lock()
         condition: Any = _Condition(self.mutex)
         self.not_empty = self.not_full = self.all_tasks_done = condition

@@ -148,7 +148,11 @@ def expose(accept: str) -> tuple[bytes, str]:
     from prometheus_client import REGISTRY, CollectorRegistry, exposition, multiprocess
 
     get()
-    encode, content_type = exposition.choose_encoder(accept)
+    try:
+        encode, content_type = exposition.choose_encoder(accept)
+    except Exception:
+        # It raises a TypeError where a version in the header is no number.
+        encode, content_type = exposition.choose_encoder("")
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
         return encode(REGISTRY), content_type

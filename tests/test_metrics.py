@@ -183,3 +183,14 @@ def test_the_server_tells_its_metrics(tmp_path: Path, monkeypatch: pytest.Monkey
     engine.watcher.loop.failure = "no"
     assert b"the watcher doesn't run: no" in client.get("/readyz").data
     engine.close()
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["application/openmetrics-text;version=x", "text/plain;version=x", ";;=,", "\xff", ""]
+    + ["application/openmetrics-text;version=", "text/plain;version=\xb2;escaping=q"],
+)
+def test_any_accept_header_gets_the_metrics(accept: str) -> None:
+    body, content_type = metrics.expose(accept)
+    assert b"sse_sink_events_stored" in body
+    assert content_type.startswith(("text/plain;", "application/openmetrics-text;"))

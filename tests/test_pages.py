@@ -8,6 +8,7 @@ import pytest
 from conftest import MakeApp
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from flask_sse_sink import create_app
 from flask_sse_sink.extension import engine_of
@@ -107,3 +108,26 @@ def test_an_error_that_nobody_expected_is_a_problem(app: Flask, client: FlaskCli
     assert response.status_code == 500
     assert response.content_type == "application/problem+json"
     assert "secret" not in response.text
+
+
+def test_a_proxys_clients_share_their_places_by_address(make_app: MakeApp, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "server: {proxies: 1, max_clients_per_address: 1}\ningest: {auth: none}\nsink: {sse: }\n"
+    )
+    client = create_app(file).test_client()
+
+    def get(address: str) -> TestResponse:
+        return client.get("/sse/", headers={"X-Forwarded-For": address}, buffered=False)
+
+    for first, same, other in (
+        ("5.5.5.5:1000", "5.5.5.5:1001", "5.5.5.6:1000"),
+        ("[2001:db8::1]:99", "2001:db8::2", "2001:db8:0:1::1"),
+    ):
+        streams = [get(first), get(other)]
+        assert [stream.status_code for stream in streams] == [200, 200]
+        refused = get(same)
+        assert refused.status_code == 503
+        assert "your address has all 1 streams" in refused.text
+        for stream in streams:
+            stream.close()

@@ -7,12 +7,11 @@ append survives is for Redis's own configuration to say: see docs/many-machines.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +21,18 @@ from .. import event as envelope
 from ..event import Event, NewEvent, Source
 from ..exceptions import LogUnavailable, LogUnusable
 from ..pattern import Filter
-from . import NARROW_TYPES, NO_COPY, PAGE_BYTES, Appended, Page, Record, iso, now_us
+from . import (
+    NARROW_TYPES,
+    NO_COPY,
+    PAGE_BYTES,
+    PROBE_BYTES,
+    Appended,
+    Page,
+    Record,
+    iso,
+    now_us,
+)
+from .dates import FAR_FUTURE_US, Dates
 from .redis_client import TIMEOUT_SECONDS, connect, cure, disconnect, without_password
 from .redis_scripts import (
     ABOUT,
@@ -65,6 +75,7 @@ class RedisLog:
         self._interrupted = threading.Event()
         self._down = ""
         self._next_try = 0.0
+        self._dates = Dates(self.name)
 
     @property
     def identity(self) -> str:
@@ -111,19 +122,21 @@ class RedisLog:
             values += _halves(event, created_at)
         with self._redis() as db:
             if self._replicas:
-                duplicates, ids = self._append_confirmed(db, keys, values)
+                duplicates, ids = self._confirmed(
+                    db, lambda pipe: db.append(keys=keys, args=values, client=pipe)
+                )
             else:
                 duplicates, ids = db.append(keys=keys, args=values)
         return Appended([int(id) for id in ids], duplicates)
 
-    def _append_confirmed(self, db: Any, keys: list[str], values: list[Any]) -> Any:
-        """Append, and wait on the same connection until so many replicas have it.
+    def _confirmed(self, db: Any, write: Callable[[Any], object]) -> Any:
+        """Write, and wait on the same connection until so many replicas have it.
 
         :raises LogUnavailable: they didn't say so in time. It is stored, and may be lost with
             the master; a repeat finds it.
         """
         with db.pipeline(transaction=False) as pipe:
-            db.append(keys=keys, args=values, client=pipe)
+            write(pipe)
             pipe.wait(self._replicas, round(TIMEOUT_SECONDS * 800))
             answer, confirmed = pipe.execute()
         if confirmed < self._replicas:
@@ -181,7 +194,7 @@ class RedisLog:
                 block = round(min(left, _SLICE_SECONDS) * 1000) or 1
                 found = db.xread({EVENTS: f"{after}-0"}, count=1, block=block)
             if found:
-                return int(found[0][1][0][0].partition(b"-")[0])
+                return _id(found[0][1][0][0])
             if self._interrupted.is_set() or time.monotonic() >= until:
                 self._interrupted.clear()
                 return self.head()
@@ -189,19 +202,27 @@ class RedisLog:
     def interrupt(self) -> None:
         self._interrupted.set()
 
-    def prune(self, before_us: int, limit: int, keep: int = 0) -> int:
+    def prune(
+        self, before_us: int, limit: int, keep: int = 0, future_us: int = FAR_FUTURE_US
+    ) -> int:
         with self._redis() as db:
+
+            def rows(after: int, count: int) -> list[tuple[int, int]]:
+                entries = db.xrange(EVENTS, f"{after + 1}-0", "+", count=count)
+                return [(_id(entry), int(fields[b"a"])) for entry, fields in entries]
+
             last = int(db.hget(ABOUT, "head") or 0) - keep if keep else 0
             # Mostly there is nothing to do, which the first event tells.
-            if not _old(db.xrange(EVENTS, count=1), before_us, last):
+            if all(before_us <= at <= future_us and id > last for id, at in rows(0, 1)):
                 return 0
-            going = _old(db.xrange(EVENTS, count=limit), before_us, last)
+            due = self._dates.due(rows, limit, before_us, last, future_us)
+            going = db.xrange(EVENTS, "-", f"{due}-0", count=limit) if due else []
             if not going:
                 return 0
             types = list(dict.fromkeys(fields[b"t"] for _, fields in going))
-            values: list[int | bytes] = [going[-1][0], len(types), *types]
-            for id, fields in going:
-                values += (fields[b"k"], id)
+            values: list[int | bytes] = [_id(going[-1][0]), len(types), *types]
+            for entry, fields in going:
+                values += (fields[b"k"], _id(entry))
             keys = [EVENTS, IDS, TYPES, *(TYPE.encode() + name for name in types)]
             count: int = db.prune(keys=keys, args=values)
             return count
@@ -211,7 +232,7 @@ class RedisLog:
             entries = db.xrange(EVENTS, f"{after + 1}-0", "+", count=limit)
         return [
             Record(
-                *(int(entry.partition(b"-")[0]), int(fields[b"a"])),
+                *(_id(entry), int(fields[b"a"])),
                 *(fields[b"o"].decode() or None, fields[b"e"]),
             )
             for entry, fields in entries
@@ -231,7 +252,11 @@ class RedisLog:
 
     def check(self) -> None:
         with self._redis() as db:
-            db.set(PREFIX + "probe", now_us(), ex=60)
+            probe = str(now_us()).ljust(PROBE_BYTES)
+            if self._replicas:
+                self._confirmed(db, lambda pipe: pipe.set(PREFIX + "probe", probe, ex=60))
+            else:
+                db.set(PREFIX + "probe", probe, ex=60)
 
     def close(self) -> None:
         with self._lock:
@@ -278,12 +303,9 @@ class RedisLog:
         return client
 
 
-def _old(
-    entries: list[tuple[bytes, dict[bytes, bytes]]], before_us: int, last: int
-) -> list[tuple[int, dict[bytes, bytes]]]:
-    """Return ids and fields of those in front that are older, or up to ``last``."""
-    found = [(int(entry.partition(b"-")[0]), fields) for entry, fields in entries]
-    return list(itertools.takewhile(lambda e: int(e[1][b"a"]) < before_us or e[0] <= last, found))
+def _id(entry: bytes) -> int:
+    """Return the id of an entry of the stream."""
+    return int(entry.partition(b"-")[0])
 
 
 def _places(types: Iterable[str]) -> tuple[dict[str, int], list[str]]:

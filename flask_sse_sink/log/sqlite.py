@@ -8,7 +8,6 @@ of commits. Producers that wait while another commits share the next commit.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import sqlite3
 import threading
@@ -20,7 +19,8 @@ from .. import event as envelope
 from ..event import Event, NewEvent, Source
 from ..exceptions import LogUnavailable, LogUnusable
 from ..pattern import Filter
-from . import NO_COPY, Appended, Page, Record, iso, now_us
+from . import NO_COPY, PROBE_BYTES, Appended, Page, Record, iso, now_us
+from .dates import FAR_FUTURE_US, Dates
 from .doorbell import Doorbell
 from .queries import head as newest
 from .queries import identity as identity_of
@@ -28,6 +28,8 @@ from .queries import known_ids, matching, oldest
 from .schema import check_version, prepare
 
 LOCK_SECONDS = 5.0
+# Of the table for probes: an id and a time, about.
+_PROBE_ROW_BYTES = 12
 
 _CURES = {
     "SQLITE_FULL": "the disk is full; free some space",
@@ -77,6 +79,7 @@ class SQLiteLog:
         self._bell: Doorbell | None = None
         self._waiting: list[_Batch] = []
         self._sources: dict[str, Source] = {}
+        self._dates = Dates(str(self.path))
 
     def inspect(self) -> None:
         if self.path.is_file() and self.path.stat().st_size:
@@ -146,16 +149,21 @@ class SQLiteLog:
     def interrupt(self) -> None:
         self._hung_bell().ring(own=True)
 
-    def prune(self, before_us: int, limit: int, keep: int = 0) -> int:
-        with self._transaction() as db:
+    def prune(
+        self, before_us: int, limit: int, keep: int = 0, future_us: int = FAR_FUTURE_US
+    ) -> int:
+        with self._replaying() as db:
+
+            def rows(after: int, count: int) -> list[tuple[int, int]]:
+                sql = "SELECT id, created_at FROM events WHERE id > ? ORDER BY id LIMIT ?"
+                return db.execute(sql, (after, count)).fetchall()
+
             last = newest(db) - keep if keep else 0
-            rows = db.execute(
-                "SELECT id, created_at FROM events ORDER BY id LIMIT ?", (limit,)
-            ).fetchall()
-            # Only from the front, so that what is left has no holes, even if the clock was set.
-            old = itertools.takewhile(lambda row: row[1] < before_us or row[0] <= last, rows)
-            last = max((id for id, _ in old), default=0)
-            return db.execute("DELETE FROM events WHERE id <= ?", (last,)).rowcount if last else 0
+            due = self._dates.due(rows, limit, before_us, last, future_us)
+        if not due:
+            return 0
+        with self._transaction() as db:
+            return db.execute("DELETE FROM events WHERE id <= ?", (due,)).rowcount
 
     def records(self, after: int, limit: int) -> list[Record]:
         with self._replaying() as db:
@@ -187,7 +195,12 @@ class SQLiteLog:
 
     def check(self) -> None:
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (now_us(),))
+            # New rows before the old ones go: they need room of their own, as an event does.
+            top = db.execute("SELECT coalesce(max(id), 0) FROM probe").fetchone()[0]
+            rows = range(top + 1, top + 1 + PROBE_BYTES // _PROBE_ROW_BYTES)
+            at = now_us()
+            db.executemany("INSERT INTO probe VALUES (?, ?)", ((id, at) for id in rows))
+            db.execute("DELETE FROM probe WHERE id <= ?", (top,))
 
     def close(self) -> None:
         with self._write_lock, self._read_lock, self._replay_lock:

@@ -301,6 +301,7 @@ class SSESink:
         settings, origin = _settings(app, self._config if config is None else config)
         engine = Engine(app, settings)
         _refuse_met_routes(app, settings, origin)
+        metrics.check_folder()
         engine.log.inspect()
         for sink in engine.sinks.values():
             app.register_blueprint(sink.blueprint(engine))

@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from flask import Blueprint, Flask, Response, current_app, request
-from flask_cors import CORS
 
-from . import frame, metrics, replay, signals
+from . import cors, frame, metrics, replay, signals
 from .chunk import Chunk, Taken
 from .client import Client
 from .event import Event
@@ -185,12 +184,7 @@ class Sink:
             self.settings.path, "stream", stream, methods=["GET"], strict_slashes=False
         )
         if self.settings.cors_origins:
-            CORS(
-                blueprint,
-                origins=self.settings.cors_origins,
-                methods=["GET", "HEAD"],
-                expose_headers=[LOG_HEADER],
-            )
+            cors.allow(blueprint, self.settings.cors_origins, expose=[LOG_HEADER])
         return blueprint
 
     def _respond(self, host: Host) -> Response:

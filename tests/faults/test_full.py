@@ -44,7 +44,7 @@ def test_a_server_whose_disk_is_full_is_not_ready(tmp_path: Path, measured: Meas
         (worker,) = server.workers()
         _, hard = resource.prlimit(worker, resource.RLIMIT_FSIZE)
         refused = 0
-        for room in (3_000, 6_000, 9_000, 30_000, 60_000):
+        for room in (3_000, 30_000):
             assert server.answers("/readyz") == 200
             size = (tmp_path / "events.db-wal").stat().st_size
             resource.prlimit(worker, resource.RLIMIT_FSIZE, (size + room, hard))
@@ -59,7 +59,7 @@ def test_a_server_whose_disk_is_full_is_not_ready(tmp_path: Path, measured: Meas
 
 def test_a_server_whose_redis_is_full_is_not_ready(tmp_path: Path) -> None:
     with in_memory() as redis, Server(tmp_path, workers=1, url=redis.url) as server:
-        for room in (3_000, 30_000, 300_000):
+        for room in (3_000, 100_000):
             assert server.answers("/readyz") == 200
             with redis.client() as client:
                 used = client.info("memory")["used_memory"]

@@ -21,7 +21,7 @@ from .log import EventLog
 from .outbox import Outbox
 from .pattern import Filter, parse_query
 from .peer import Peer
-from .problem import problem
+from .problem import problem, public_cause
 from .relay import Relay
 from .replay import Asked, Replay
 from .settings import SinkSettings
@@ -201,7 +201,8 @@ class Sink:
                 # An iterator, for which nobody works out a Content-Length.
                 return Response(iter(()), headers=self._headers(host))
             except LogUnavailable as error:
-                return problem(503, _AWAY, str(error), retry_after=math.ceil(self._pause()))
+                cause = public_cause(error)
+                return problem(503, _AWAY, cause, retry_after=math.ceil(self._pause()))
         lane = host.lane(request.environ)
         client = Client(self.name, filter, request.remote_addr, self.settings, lane)
         try:
@@ -218,7 +219,7 @@ class Sink:
             away = error
         if away is not None:
             give_back()
-            return self._refuse(client, _AWAY, str(away), for_a_moment=True)
+            return self._refuse(client, _AWAY, public_cause(away), for_a_moment=True)
         request.environ[ENVIRON_KEY] = client
         tie = _Tie(self, client, Peer.of(request.environ), host.watcher, relay, give_back)
         if self.settings.replay.on:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import MakeApp
@@ -10,15 +11,18 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from flask_sse_sink import create_app
+from flask_sse_sink import create_app, problem
 from flask_sse_sink.extension import engine_of
 
 CONFIG = """
 database: {url: "sqlite:///events.db"}
+ingest: {tokens: [a-token-of-tests]}
 sink:
   live: {type: sse, match: ["user.*", end]}
   all: {type: sse, path: /x}
 """
+
+TOKEN = "Bearer a-token-of-tests"
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def test_a_server_that_can_not_store_is_alive_but_not_ready(
         assert response.headers["Retry-After"] == "2"
         body = response.get_json(force=True)
         assert body["title"] == "Not ready"
-        assert "events.db" in body["detail"]
+        assert body["detail"] == "the event log can't be opened"
     assert client.get("/healthz").status_code == 200
 
 
@@ -131,3 +135,29 @@ def test_a_proxys_clients_share_their_places_by_address(make_app: MakeApp, tmp_p
         assert "your address has all 1 streams" in refused.text
         for stream in streams:
             stream.close()
+
+
+def test_strangers_are_told_a_short_cause_and_the_log_all_of_it(
+    app: Flask, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(problem, "_logged", {})
+    monkeypatch.setattr(problem, "time", SimpleNamespace(monotonic=lambda: now))
+    (tmp_path / "events.db").mkdir()
+    client = app.test_client()
+    for _ in range(10):
+        for answer in (
+            client.get("/readyz"),
+            client.get("/live/"),
+            client.post("/ingest", json={"event_type": "a"}, headers={"Authorization": TOKEN}),
+        ):
+            assert answer.status_code == 503
+            assert str(tmp_path) not in answer.text
+            detail = answer.get_json(force=True)["detail"]
+            assert detail == "the event log can't be opened"
+    (record,) = caplog.records
+    assert str(tmp_path / "events.db") in record.message
+    assert "give this user the right" in record.message
+    now += 1
+    client.get("/live/")
+    assert len(caplog.records) == 2

@@ -169,7 +169,8 @@ def test_all_sinks_share_the_slots(make_app: MakeApp, listen: Listen) -> None:
 
 
 def test_a_log_that_is_away_is_said(make_app: MakeApp, tmp_path: Path) -> None:
-    app = make_app(database={"url": f"sqlite:///{tmp_path}"})
+    (tmp_path / "file").touch()
+    app = make_app(database={"url": f"sqlite:///{tmp_path}/file/x.db"})
     response = app.test_client().get(URL)
     assert response.status_code == 503
     assert response.headers["Retry-After"] in ("4", "5", "6")
@@ -265,7 +266,8 @@ def test_cors_is_answered_to_the_origins_that_are_configured(
 
 def test_refusals_may_be_read_by_the_same_origins(make_app: MakeApp, tmp_path: Path) -> None:
     sink = {"type": "sse", "cors_origins": [ALLOWED]}
-    app = make_app(sink={"s": sink}, database={"url": f"sqlite:///{tmp_path}"})
+    (tmp_path / "file").touch()
+    app = make_app(sink={"s": sink}, database={"url": f"sqlite:///{tmp_path}/file/x.db"})
     client = app.test_client()
     for path, status in (("/s/?event_type=*.x", 400), ("/s/", 503)):
         answer = client.get(path, headers={"Origin": ALLOWED})

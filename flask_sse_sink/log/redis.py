@@ -73,7 +73,7 @@ class RedisLog:
         self._lock = threading.Lock()
         self._client: Any = None
         self._interrupted = threading.Event()
-        self._down = ""
+        self._down: LogUnavailable | None = None
         self._next_try = 0.0
         self._dates = Dates(self.name)
 
@@ -143,7 +143,8 @@ class RedisLog:
             raise LogUnavailable(
                 f"{self.name}: {confirmed} of {self._replicas} replicas confirmed; mend the "
                 "others, or lower database.replicas. Send it again: what is there already is "
-                "found by its event_id"
+                "found by its event_id",
+                "too few replicas have confirmed it; send it again with the same event_id",
             )
         return answer
 
@@ -267,16 +268,19 @@ class RedisLog:
     @contextlib.contextmanager
     def _redis(self) -> Iterator[Any]:
         """Lend the client, and turn its errors into ours."""
-        if self._down and not self._may_try():
-            raise LogUnavailable(self._down)
+        down = self._down
+        if down is not None and not self._may_try():
+            raise LogUnavailable(str(down), down.public)
         try:
             yield self._opened()
         except (redis.RedisError, OSError) as error:
-            told = f"{self.name}: {cure(error)}"
+            public, told = cure(error)
+            told = f"{self.name}: {told}"
             if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
-                self._down, self._next_try = told, time.monotonic() + _TRY_SECONDS
-            raise LogUnavailable(told) from error
-        self._down = ""
+                self._down = LogUnavailable(told, public)
+                self._next_try = time.monotonic() + _TRY_SECONDS
+            raise LogUnavailable(told, public) from error
+        self._down = None
 
     def _may_try(self) -> bool:
         now = time.monotonic()

@@ -31,6 +31,19 @@ LOCK_SECONDS = 5.0
 # Of the table for probes: an id and a time, about.
 _PROBE_ROW_BYTES = 12
 
+# What clients are told, who may be anybody.
+_PUBLIC = {
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_BUSY": "the event log is busy",
+    "SQLITE_LOCKED": "the event log is busy",
+    "SQLITE_READONLY": "the event log can't be written",
+    "SQLITE_CANTOPEN": "the event log can't be opened",
+    "SQLITE_PERM": "the event log can't be opened",
+    "SQLITE_IOERR": "the disk doesn't take or give data",
+    "SQLITE_CORRUPT": "the event log is damaged",
+    "SQLITE_NOTADB": "the event log is damaged",
+}
+_AWAY = "the event log is away"
 _CURES = {
     "SQLITE_FULL": "the disk is full; free some space",
     "SQLITE_BUSY": f"another program has held the file for {LOCK_SECONDS:g} s; end that program",
@@ -310,7 +323,8 @@ class SQLiteLog:
         if (self._writer or self._reader) and self._file != self._file_there():
             raise LogUnavailable(
                 f"{self.path}: the file was removed or replaced while it was open; "
-                "put it back, or restart every worker"
+                "put it back, or restart every worker",
+                "the event log was removed or replaced",
             )
 
     def _file_there(self) -> tuple[int, int] | None:
@@ -327,7 +341,8 @@ class SQLiteLog:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise LogUnavailable(
-                    f"{self.path}: its folder can't be made ({error.strerror}); make it"
+                    f"{self.path}: its folder can't be made ({error.strerror}); make it",
+                    _PUBLIC["SQLITE_CANTOPEN"],
                 ) from error
             db = sqlite3.connect(
                 self.path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
@@ -374,9 +389,10 @@ class SQLiteLog:
             name = getattr(error, "sqlite_errorname", "")
             # Extended codes add to the primary one: SQLITE_IOERR_WRITE.
             primary = "_".join(name.split("_")[:2])
+            public = _PUBLIC.get(primary, _AWAY)
             if primary in _DAMAGE:
-                raise LogUnusable(f"{self.path}: {_DAMAGE[primary]}") from error
-            raise LogUnavailable(f"{self.path}: {_CURES.get(primary, error)}") from error
+                raise LogUnusable(f"{self.path}: {_DAMAGE[primary]}", public) from error
+            raise LogUnavailable(f"{self.path}: {_CURES.get(primary, error)}", public) from error
 
     def _drop(self, connection: str) -> None:
         found: sqlite3.Connection | None = getattr(self, connection, None)

@@ -12,7 +12,7 @@ from .. import event as envelope
 from ..event import NewEvent
 from ..exceptions import InvalidEvent, LogUnavailable
 from ..log import Appended
-from ..problem import problem
+from ..problem import problem, public_cause
 from ..settings import IngestSettings
 from . import body
 from .body import BodyRefused
@@ -55,7 +55,7 @@ def blueprint(
             status, title = (400, "Not JSON") if error.malformed else (422, "Not a valid event")
             return problem(status, title, str(error)[:500], faults=error.faults)
         except LogUnavailable as error:
-            return problem(503, "The event log is away", str(error), retry_after=2)
+            return problem(503, "The event log is away", public_cause(error), retry_after=2)
         answer = {
             "accepted": result.accepted,
             "duplicates": result.duplicates,

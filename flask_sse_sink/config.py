@@ -268,6 +268,11 @@ class _Reading:
             self.wrong("ingest.auth", "is none although there are tokens; keep one of the two")
         self._check_database(settings.database)
         for name, sink in settings.sink.items():
+            if "*" in sink.cors_origins and len(sink.cors_origins) > 1:
+                self.wrong(
+                    f"sink.{name}.cors_origins",
+                    '"*" stands beside others; keep it alone, or leave it out',
+                )
             if stream_url(name, sink).rstrip("/") == settings.ingest.path.rstrip("/"):
                 self.wrong(
                     f"sink.{name}",

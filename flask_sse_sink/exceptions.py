@@ -43,8 +43,13 @@ class InvalidEvent(SSESinkError, ValueError):
 class LogUnavailable(SSESinkError):
     """The event log can't be read or written now; nothing was half-written.
 
-    Trying again later may work. The message names the cause and the cure.
+    Trying again later may work. The message names the cause and the cure, for whoever runs the
+    server; ``public`` is the cause in short, for clients: no path, no host, no library's words.
     """
+
+    def __init__(self, message: str, public: str = "the event log is away") -> None:
+        super().__init__(message)
+        self.public = public
 
 
 class LogUnusable(LogUnavailable):

@@ -22,6 +22,7 @@ from .event import Event, NewEvent, new_event
 from .exceptions import ConfigError, LogUnavailable, ServerStopping, TooManyClients
 from .lane import Lane, why_none
 from .log import Appended, EventLog, open_log
+from .problem import public_cause
 from .relay import Relay
 from .retention import Retention
 from .settings import Settings, stream_url
@@ -153,19 +154,22 @@ class Engine:
     def failure(self) -> str:
         """Return why events can't be stored and streamed now, empty if they can.
 
-        Proving that the log can be written is left to the caller.
+        In short, for anybody to read; the log has the whole of it. Proving that the event log can
+        be written is left to the caller.
         """
         if self.draining:
             return "the server is stopping"
         try:
             relay = self.started()
         except LogUnavailable as error:
-            return str(error)
+            return public_cause(error)
         self._supervise()
-        if relay.failure:
-            return f"the relay doesn't run: {relay.failure}"
+        if relay.away is not None:
+            return public_cause(relay.away)
+        if relay.loop.failure:
+            return "the relay doesn't run"
         if self.watcher.loop.failure:
-            return f"the watcher doesn't run: {self.watcher.loop.failure}"
+            return "the watcher doesn't run"
         return ""
 
     def admit(self, sink: Sink, address: str | None, environ: Mapping[str, Any]) -> Slot:
@@ -351,6 +355,7 @@ class SSESink:
         settings, origin, inspected = _settings(app, self._config if config is None else config)
         engine = Engine(app, settings)
         _refuse_met_routes(app, settings, origin)
+        metrics.check_folder()
         if not inspected:
             engine.log.inspect()
         if app.url_map.host_matching:

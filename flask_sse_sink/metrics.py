@@ -3,20 +3,26 @@
 Every process counts in memory-mapped files of its own in one folder (the multiprocess mode of
 prometheus_client), and whichever worker is asked adds them up. Without such a folder, a process
 tells of itself alone.
+
+Counting never fails a request: what can't be counted is said once in the log.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
+
+from .exceptions import ConfigError
 
 _log = logging.getLogger(__name__)
 
@@ -30,32 +36,90 @@ _BUCKETS = (
 )
 
 
+_P = ParamSpec("_P")
+
+_warned = False
+
+
+def _warn(error: Exception) -> None:
+    """Say in the log, once, that something wasn't counted."""
+    global _warned
+    if not _warned:
+        _warned = True
+        folder = os.environ.get(FOLDER_VARIABLE)
+        place = f" in the folder {folder} ({FOLDER_VARIABLE})" if folder else ""
+        _log.error(
+            "metrics can't be counted%s, and are wrong from now on: %s: %s",
+            *(place, type(error).__name__, error),
+        )
+
+
+def _never_fails(count: Callable[_P, None]) -> Callable[_P, None]:
+    """Decorate a function that counts: an error is logged, and whoever calls it goes on."""
+
+    @functools.wraps(count)
+    def counted(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            count(*args, **kwargs)
+        except Exception as error:
+            _warn(error)
+
+    return counted
+
+
+class _Uncounted:
+    """Stands for a metric that couldn't be made."""
+
+    def labels(self, *values: str) -> _Uncounted:
+        return self
+
+    def inc(self, amount: float = 1) -> None:
+        """Count nothing."""
+
+    dec = set = observe = inc
+
+
+def _made_or_uncounted(make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return make(*args, **kwargs)
+    except Exception as error:
+        _warn(error)
+        return _Uncounted()
+
+
 class SinkMetrics:
     """What is counted of one sink; see the names and helps in :class:`Metrics`."""
 
     def __init__(self, all: Metrics, sink: str) -> None:
-        self._clients = all.clients.labels(sink)
-        self._refused = all.refused.labels(sink)
-        self._ended = {reason: all.ended.labels(sink, reason) for reason in _REASONS}
-        self._deliveries = {way: all.deliveries.labels(sink, way) for way in _WAYS}
-        self._missed = all.missed.labels(sink)
-        self._seconds = all.seconds.labels(sink)
-        self._waiting = all.waiting.labels(sink)
-        self._most = all.most.labels(sink)
+        def of(metric: Any, *labels: str) -> Any:
+            return _made_or_uncounted(metric.labels, sink, *labels)
 
+        self._clients = of(all.clients)
+        self._refused = of(all.refused)
+        self._ended = {reason: of(all.ended, reason) for reason in _REASONS}
+        self._deliveries = {way: of(all.deliveries, way) for way in _WAYS}
+        self._missed = of(all.missed)
+        self._seconds = of(all.seconds)
+        self._waiting = of(all.waiting)
+        self._most = of(all.most)
+
+    @_never_fails
     def connected(self) -> None:
         """Count a stream that began."""
         self._clients.inc()
 
+    @_never_fails
     def ended(self, reason: str) -> None:
         """Count a stream that ended. An application's own reasons are all ``ended``."""
         self._clients.dec()
         self._ended.get(reason, self._ended["ended"]).inc()
 
+    @_never_fails
     def refused(self) -> None:
         """Count a client that was not let in."""
         self._refused.inc()
 
+    @_never_fails
     def delivered(self, frames: int, seconds: float | None, way: str = "queue") -> None:
         """Count frames that were written, and how long ago the oldest of them was stored.
 
@@ -68,10 +132,12 @@ class SinkMetrics:
         if seconds is not None:
             self._seconds.observe(max(0.0, seconds))
 
+    @_never_fails
     def missed(self, frames: int) -> None:
         """Count frames that a slow client lost."""
         self._missed.inc(frames)
 
+    @_never_fails
     def queued(self, total: int, most: int) -> None:
         """Tell how many frames wait in all queues of this process, and in its fullest."""
         self._waiting.set(total)
@@ -86,10 +152,11 @@ class Metrics:
         from prometheus_client import Counter, Gauge, Histogram
 
         def counter(name: str, help: str, *labels: str) -> Any:
-            return Counter(f"sse_sink_{name}", help, labels)
+            return _made_or_uncounted(Counter, f"sse_sink_{name}", help, labels)
 
         def gauge(name: str, help: str, mode: Any) -> Any:
-            return Gauge(f"sse_sink_{name}", help, ["sink"], multiprocess_mode=mode)
+            name = f"sse_sink_{name}"
+            return _made_or_uncounted(Gauge, name, help, ["sink"], multiprocess_mode=mode)
 
         self._stored = counter("events_stored", "Events stored")
         self._duplicates = counter("events_duplicate", "Events that were in the log already")
@@ -100,7 +167,8 @@ class Metrics:
         self.missed = counter("missed", "Event frames that slow clients lost", "sink")
         self.waiting = gauge("queue_frames", "Frames that wait in clients' queues", "livesum")
         self.most = gauge("queue_frames_most", "Frames in the fullest queue", "livemax")
-        self.seconds = Histogram(
+        self.seconds = _made_or_uncounted(
+            Histogram,
             "sse_sink_delivery_seconds",
             "From an event's being stored to its having been written, "
             "to one client or to the last of those with the same filter",
@@ -113,6 +181,7 @@ class Metrics:
         self._sinks: dict[str, SinkMetrics] = {}
         self._lock = threading.Lock()
 
+    @_never_fails
     def stored(self, accepted: int, duplicates: int) -> None:
         """Count what became of a batch."""
         if accepted:
@@ -152,26 +221,60 @@ def connection_ended(reason: str) -> None:
 
 
 def expose(accept: str) -> tuple[bytes, str]:
-    """Return all metrics in the format that an ``Accept`` header asks for, and its type."""
+    """Return all metrics in the format that an ``Accept`` header asks for, and its type.
+
+    :raises Exception: the folder is gone, or its files are damaged.
+    """
     from prometheus_client import REGISTRY, CollectorRegistry, exposition, multiprocess
 
     get()
-    encode, content_type = exposition.choose_encoder(accept)
+    try:
+        encode, content_type = exposition.choose_encoder(accept)
+    except Exception:
+        # It raises a TypeError where a version in the header is no number.
+        encode, content_type = exposition.choose_encoder("")
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
         return encode(REGISTRY), content_type
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
     with _locked(folder, fcntl.LOCK_SH):
+        multiprocess.MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
         return encode(registry), content_type
+
+
+def check_folder() -> None:
+    """See that the folder which :data:`FOLDER_VARIABLE` names can be used; make it if missing.
+
+    :raises ConfigError: it can't be.
+    """
+    folder = Path(os.environ.get(FOLDER_VARIABLE, ""))
+    if not folder.name or folder.name.startswith(_PREFIX):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Not os.access, which knows nothing of a disk that is full or read-only.
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"x")
+    except OSError as error:
+        raise ConfigError(
+            f"{FOLDER_VARIABLE}: metrics can't be counted in {folder} ({error.strerror}); name "
+            "a folder that this user may write to, or unset the variable"
+        ) from error
 
 
 def prepare() -> None:
     """Choose the folder where the processes that are started from now on count.
 
-    A folder that :data:`FOLDER_VARIABLE` names already is kept, with what it holds.
+    A folder that :data:`FOLDER_VARIABLE` names already is kept, with what it holds. Ends the
+    program, with the cure on standard error, where that can't be used: seen in the workers, each
+    would end and be started anew.
     """
     if os.environ.get(FOLDER_VARIABLE):
+        try:
+            check_folder()
+        except ConfigError as error:
+            print(error, file=sys.stderr)
+            raise SystemExit(2) from None
         return
     base = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
     try:
@@ -192,6 +295,7 @@ def discard() -> None:
         del os.environ[FOLDER_VARIABLE]
 
 
+@_never_fails
 def fold(pid: int) -> None:
     """Add what a process that ended has counted to what others before it have.
 
@@ -237,10 +341,16 @@ def _fold(ended: Path, total: Path) -> None:
     ended.unlink()
 
 
-def _making_files() -> contextlib.AbstractContextManager[None]:
-    """Return the lock under which files are made: whoever adds up can't read a new one yet."""
-    folder = os.environ.get(FOLDER_VARIABLE)
-    return _locked(folder, fcntl.LOCK_EX) if folder else contextlib.nullcontext()
+@contextlib.contextmanager
+def _making_files() -> Iterator[None]:
+    """Hold the lock under which files are made: whoever adds up can't read a new one yet."""
+    with contextlib.ExitStack() as stack:
+        if folder := os.environ.get(FOLDER_VARIABLE):
+            try:
+                stack.enter_context(_locked(folder, fcntl.LOCK_EX))
+            except OSError as error:
+                _warn(error)
+        yield
 
 
 @contextlib.contextmanager

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Iterable
 from http import HTTPStatus
 
 import msgspec
 from flask import Response
 
-from .exceptions import Fault
+from .exceptions import Fault, LogUnavailable
+
+_log = logging.getLogger(__name__)
+
+# A cause is logged this often at most, however many clients ask.
+_LOGGED_SECONDS = 1.0
+_logged: dict[str, float] = {}
+_lock = threading.Lock()
 
 
 def problem(
@@ -40,3 +50,18 @@ def problem(
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response
+
+
+def public_cause(error: LogUnavailable) -> str:
+    """Return what clients are told of the error; the whole of it goes to the log.
+
+    Each cause is logged once a second at most.
+    """
+    now = time.monotonic()
+    with _lock:
+        due = now - _logged.get(error.public, float("-inf")) >= _LOGGED_SECONDS
+        if due:
+            _logged[error.public] = now
+    if due:
+        _log.error("clients are told that %s: %s", error.public, error)
+    return error.public

@@ -20,6 +20,8 @@ _PAUSES = 3
 _LEAST_SECONDS = 1.0
 _MOST_SECONDS = 600.0
 _COUNT_SECONDS = 2.0
+# So far apart the clocks of machines that share a log may be.
+_CLOCKS_APART_SECONDS = 60.0
 
 
 class Retention:
@@ -65,11 +67,13 @@ class Retention:
 
         :raises LogUnavailable: the log is away; what was deleted until then is.
         """
-        before_us = int((self._clock() - self._seconds) * 1_000_000) if self._seconds else 0
+        now = self._clock()
+        before_us = int((now - self._seconds) * 1_000_000) if self._seconds else 0
+        future_us = int((now + _CLOCKS_APART_SECONDS) * 1_000_000)
         total = 0
         while not self._loop.stopping.is_set():
             began = time.monotonic()
-            pruned = self._log.prune(before_us, STEP, self._count)
+            pruned = self._log.prune(before_us, STEP, self._count, future_us)
             total += pruned
             if pruned < STEP:
                 break

@@ -6,9 +6,11 @@ the documentation are made from them.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -21,6 +23,15 @@ _SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9} | {
     "MIB": 2**20,
     "GIB": 2**30,
 }
+
+
+# What is an origin, but for its port's number and the one way to write an IPv6 address.
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://"
+    r"(?P<host>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])"
+    r"(?::(?P<port>[1-9][0-9]{0,4}))?"
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Value:
@@ -175,6 +186,59 @@ class UrlPath(Value, str):
         return {"type": "string", "examples": ["", "/live"]}
 
 
+class Origin(Value, str):
+    """A web origin to the letter as browsers send it, or ``*`` for every one.
+
+    Rule: RFC 6454, 6.2 "ASCII Serialization of an Origin".
+    """
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        text = value if isinstance(value, str) else ""
+        if text == "*" or _is_origin(text):
+            return cls(text)
+        meant = _nearest_origin(text)
+        raise ValueError(
+            f"{show(value)} is not an origin; "
+            + (f"did you mean {meant}? W" if meant else "w")
+            + "rite scheme, host and port as browsers send them, with nothing after them, "
+            'e.g. https://app.example or http://localhost:3000, or "*" alone for every origin'
+        )
+
+    @staticmethod
+    def schema() -> dict[str, Any]:
+        return {"type": "string", "examples": ["https://app.example", "http://localhost:3000"]}
+
+
+def _is_origin(text: str) -> bool:
+    found = _ORIGIN.fullmatch(text)
+    if found is None or len(text) > 300:
+        return False
+    scheme, host, port = found["scheme"], found["host"], found["port"]
+    if port and (int(port) > 65535 or _DEFAULT_PORTS.get(scheme) == int(port)):
+        # Browsers leave out a scheme's own port.
+        return False
+    if host.startswith("["):
+        try:
+            return host == f"[{ipaddress.IPv6Address(host[1:-1])}]"
+        except ValueError:
+            return False
+    return True
+
+
+def _nearest_origin(text: str) -> str:
+    """Return the origin that was probably meant, nothing where that can't be told."""
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+        host = f"[{ipaddress.IPv6Address(host)}]" if ":" in host else host
+        port = "" if parts.port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+    except ValueError:
+        return ""
+    origin = f"{parts.scheme}://{host}{port}"
+    return origin if _is_origin(origin) else ""
+
+
 def _default(value: Value) -> Any:
     """Return a default that msgspec leaves out of the JSON Schema: it can't write these."""
     return msgspec.field(default_factory=lambda: value)
@@ -295,8 +359,8 @@ class SinkSettings(Struct, frozen=True, kw_only=True):
         ),
     ] = _default(Replay(False))
     cors_origins: Annotated[
-        list[str],
-        Meta(description="origins whose pages may read the stream, e.g. `https://a.example`"),
+        list[Origin],
+        Meta(description="origins whose pages may read the stream, to the letter, or `*` alone"),
     ] = []
 
 

@@ -2,9 +2,9 @@
 
 Receivers run at once, on the thread that made it happen, which for ``events_stored`` is the one
 thread that feeds every stream of the process: hand long work to a thread of your own. No app
-context is promised; push ``sender.app_context()`` where you need one. A receiver that raises is
-logged, and neither the other receivers nor the streams notice. Blinker holds receivers weakly:
-keep a reference to yours.
+context is promised; push ``sender.app_context()`` where you need one. A receiver that raises
+(``SystemExit`` too) is logged, and neither the other receivers nor the streams notice. Blinker
+holds receivers weakly: keep a reference to yours.
 """
 
 from __future__ import annotations
@@ -40,5 +40,7 @@ def emit(signal: blinker.NamedSignal, sender: Flask, **values: Any) -> None:
     for receiver in signal.receivers_for(sender):
         try:
             sender.ensure_sync(receiver)(sender, **values)
-        except Exception:
+        # SystemExit too: a receiver that calls sys.exit() would end the worker, and every stream
+        # with it. KeyboardInterrupt is somebody at the keyboard who means the program.
+        except (Exception, SystemExit):
             _log.exception("receiver %r of signal %s raised", receiver, signal.name)

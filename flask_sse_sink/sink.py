@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from flask import Blueprint, Flask, Response, current_app, g, request
-from flask_cors import CORS
 
-from . import frame, metrics, replay
+from . import cors, frame, metrics, replay
 from .chunk import Chunk
 from .client import Client
 from .event import Event
@@ -22,7 +21,7 @@ from .log import EventLog
 from .outbox import Outbox
 from .pattern import Filter, parse_query
 from .peer import Peer
-from .problem import problem
+from .problem import problem, public_cause
 from .relay import Relay
 from .replay import Asked, Replay
 from .response import streamed
@@ -205,12 +204,7 @@ class Sink:
             self.settings.path, "stream", stream, methods=["GET"], strict_slashes=False
         )
         if self.settings.cors_origins:
-            CORS(
-                blueprint,
-                origins=self.settings.cors_origins,
-                methods=["GET", "HEAD"],
-                expose_headers=[LOG_HEADER],
-            )
+            cors.allow(blueprint, self.settings.cors_origins, expose=[LOG_HEADER])
         return blueprint
 
     def _respond(self, host: Host) -> Response:
@@ -227,7 +221,8 @@ class Sink:
                 # An iterator, for which nobody works out a Content-Length.
                 return Response(iter(()), headers=self._headers(host))
             except LogUnavailable as error:
-                return problem(503, _AWAY, str(error), retry_after=math.ceil(self._pause()))
+                cause = public_cause(error)
+                return problem(503, _AWAY, cause, retry_after=math.ceil(self._pause()))
         if not host.can_stream(request.environ):
             metrics.get().sink(self.name).refused()
             detail = "streams need threads, which this server hasn't; its log says more"
@@ -255,7 +250,7 @@ class Sink:
             away = error
         if away is not None:
             slot.give_back()
-            return self._refuse(client, _AWAY, str(away), for_a_moment=True)
+            return self._refuse(client, _AWAY, public_cause(away), for_a_moment=True)
         session = self._session(host, client, relay, slot, asked)
         response = self._stream_response(session, self._headers(host))
         setattr(g, _SLOT, slot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import threading
 import time
@@ -16,12 +17,16 @@ _log = logging.getLogger(__name__)
 #: at once; where nobody does, something else was answered in place of the stream.
 BEGIN_SECONDS = 10.0
 
+# IPv4 addresses as IPv6 servers see them through a translator. Rule: RFC 6052, 2.1.
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+_SUBSCRIBER_BITS = 64
+
 
 class Slots:
     """How many streams a process may have; threads that wait in streams are no use to others.
 
-    ``per_address`` bounds the streams of one address; 0 doesn't. A slot whose stream doesn't begin
-    within ``begin_seconds`` is taken back.
+    ``per_address`` bounds the streams of one address (:func:`counted_address`); 0 doesn't. A slot
+    whose stream doesn't begin within ``begin_seconds`` is taken back.
     """
 
     def __init__(
@@ -36,8 +41,8 @@ class Slots:
         self.begin_seconds = begin_seconds
         self._clock = clock
         self._taken = 0
-        self._by_sink: Counter[str | None] = Counter()
-        self._by_address: Counter[str | None] = Counter()
+        self._by_sink: Counter[str] = Counter()
+        self._by_address: Counter[str] = Counter()
         #: Slots whose streams haven't begun, and since when they wait; the oldest is the first.
         self._waiting: dict[Slot, float] = {}
         #: Slots that were given back, and are still counted.
@@ -59,18 +64,19 @@ class Slots:
 
         :raises TooManyClients: there is none left; the message says of which.
         """
+        counted = counted_address(address) if self.per_address else ""
         with self._lock:
             self._settle()
             if self._taken >= self.most:
                 raise TooManyClients(f"all {self.most} streams of this worker are taken")
             if sink_most and self._by_sink[sink] >= sink_most:
                 raise TooManyClients(f"all {sink_most} streams of this sink are taken")
-            if self.per_address and self._by_address[address] >= self.per_address:
+            if self.per_address and self._by_address[counted] >= self.per_address:
                 raise TooManyClients(f"your address has all {self.per_address} streams it may")
-            slot = Slot(self, sink, address)
+            slot = Slot(self, sink, counted)
             self._taken += 1
             self._by_sink[sink] += 1
-            self._by_address[address] += 1
+            self._by_address[counted] += 1
             self._waiting[slot] = self._clock()
         return slot
 
@@ -130,7 +136,7 @@ class Slot:
 
     __slots__ = ("_slots", "sink", "address", "held")
 
-    def __init__(self, slots: Slots, sink: str, address: str | None) -> None:
+    def __init__(self, slots: Slots, sink: str, address: str) -> None:
         self._slots = slots
         self.sink = sink
         self.address = address
@@ -143,3 +149,33 @@ class Slot:
     def give_back(self) -> None:
         """Give it back. Any thread may call it, a finalizer too, more than once."""
         self._slots.give_back(self)
+
+
+def counted_address(address: str | None) -> str:
+    """Return what a peer's address is counted as: the address for IPv4, its /64 for IPv6.
+
+    A provider gives each subscriber a /64 at least. Proxies may add the port to an address
+    (``192.0.2.1:1000``, ``[2001:db8::1]:1000``), which is left out, and write an IPv4 address as
+    an IPv6 one (``::ffff:192.0.2.1``), which counts as IPv4. What is no address counts as it is.
+    """
+    text = (address or "").strip()
+    found = _parsed(text)
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        if found in _TRANSLATED:
+            return str(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
+        network = int(found) >> _SUBSCRIBER_BITS << _SUBSCRIBER_BITS
+        return f"{ipaddress.IPv6Address(network)}/{_SUBSCRIBER_BITS}"
+    return text if found is None else str(found)
+
+
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None

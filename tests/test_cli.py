@@ -17,7 +17,7 @@ from flask.cli import FlaskGroup, ScriptInfo
 from redis_server import RedisServer
 from werkzeug.serving import make_server
 
-from flask_sse_sink import ConfigError, create_app
+from flask_sse_sink import ConfigError, cli, create_app
 from flask_sse_sink.event import new_event
 from flask_sse_sink.extension import engine_of
 
@@ -174,6 +174,10 @@ def test_tail_reads_the_running_server(app: Flask) -> None:
         assert json.loads(since.stdout)["event_type"] == "user.login"
         all = run(app, "tail", "kept", "--since", "earliest", "--url", url, "-n", "2", "--json")
         assert [json.loads(line)["id"] for line in all.stdout.splitlines()] == [1, 2]
+        run(app, "publish", "huge.number", "--data", '{"n": 1e400, "m": 0.10}')
+        huge = run(app, "tail", "kept", "--since", "2", "--url", url, "-n", "1")
+        assert huge.exit_code == 0, huge.output
+        assert huge.stdout.endswith('  huge.number           {"n":1e400,"m":0.10}\n')
         refused = run(app, "tail", "events_stream", "--since", "1", "--url", url)
         assert "set sink.events_stream.replay: true" in refused.output
         wrong = run(app, "tail", "events_stream", "--event-type", "*.x", "--url", url)
@@ -189,6 +193,11 @@ def test_tail_reads_the_running_server(app: Flask) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
+
+
+def test_an_envelope_of_another_server_is_printed_as_it_came() -> None:
+    for text in ("", "{", '{"id": 1}', "[" * 5000, "\ud800"):
+        assert cli._line(text) == text
 
 
 def test_tail_names_the_sinks_there_are(app: Flask) -> None:

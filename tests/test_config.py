@@ -438,3 +438,63 @@ def test_what_yaml_stumbles_over_is_a_config_error(tmp_path: Path, text: str) ->
 def test_an_empty_type_is_a_missing_one() -> None:
     with pytest.raises(ConfigError, match="sink.foo.type: is missing"):
         from_mapping({"sink": {"foo": {"type": None}}}, "c", Path("/"))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://a.example", "http://localhost:3000", "http://127.0.0.1:8000", "http://[::1]:8000"]
+    + ["https://xn--bcher-kva.example", "chrome-extension://abcdefghijklmnop", "*"]
+    + ["capacitor://localhost", "http://[2001:db8::1]"],
+)
+def test_an_origin_is_taken_as_browsers_send_it(origin: str) -> None:
+    assert _read({"cors_origins": [origin]}).sink["sse"].cors_origins == [origin]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("https://a.example/", "https://a.example"),
+        ("https://a.example/page?x#y", "https://a.example"),
+        ("https://A.example", "https://a.example"),
+        ("HTTPS://a.example", "https://a.example"),
+        ("https://a.example:443", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("http://a.example:0443", "http://a.example:443"),
+        ("https://user@a.example", "https://a.example"),
+        ("http://[0:0::1]:80", "http://[::1]"),
+        ("https://*.example.com", ""),
+        ("https://.*", ""),
+        (r"https://a\.example", ""),
+        ("https://(a|b).example", ""),
+        ("^https://a.example$", ""),
+        (".*", ""),
+        ("a.example", ""),
+        ("//a.example", ""),
+        ("https://", ""),
+        ("https://a..example", ""),
+        ("https://a.example:65536", ""),
+        ("https://a.example:x", ""),
+        ("https://b\u00fccher.example", ""),
+        ("https://a.example,https://b.example", ""),
+        (" https://a.example", ""),
+        ("http://[::1", ""),
+        ("http://[::x]", ""),
+        ("null", ""),
+        ("", ""),
+        (3, ""),
+        (None, ""),
+    ],
+)
+def test_what_is_no_origin_is_refused_with_the_one_that_is_meant(
+    written: object, meant: str
+) -> None:
+    (problem,) = _problems({"sink": {"sse": {"cors_origins": ["https://b.example", written]}}})
+    assert problem.startswith("c.yaml: sink.sse.cors_origins[1]: ")
+    assert " is not an origin; " in problem
+    assert "write scheme, host and port" in problem.lower()
+    assert (f"did you mean {meant}?" in problem) == bool(meant)
+
+
+def test_every_origin_stands_alone() -> None:
+    (problem,) = _problems({"sink": {"sse": {"cors_origins": ["*", "https://a.example"]}}})
+    assert problem.startswith('c.yaml: sink.sse.cors_origins: "*" stands beside others; keep it')

@@ -249,14 +249,18 @@ def test_publishing_with_several_apps_asks_which(make_app: MakeApp, tmp_path: Pa
         sse.publish("a")
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
 def test_a_receiver_that_raises_hurts_nobody(
-    make_app: MakeApp, listen: Listen, caplog: pytest.LogCaptureFixture
+    make_app: MakeApp,
+    listen: Listen,
+    caplog: pytest.LogCaptureFixture,
+    error: type[BaseException],
 ) -> None:
     app = make_app()
     seen: list[list[Event]] = []
 
     def broken(sender: Flask, **values: object) -> None:
-        raise ZeroDivisionError
+        raise error
 
     def sound(sender: Flask, events: list[Event]) -> None:
         seen.append(events)
@@ -271,6 +275,17 @@ def test_a_receiver_that_raises_hurts_nobody(
     [record] = [record for record in caplog.records if "raised" in record.message]
     assert "broken" in record.message
     assert record.exc_info
+
+
+def test_ctrl_c_in_a_receiver_still_ends_the_program(make_app: MakeApp) -> None:
+    app = make_app()
+
+    def broken(sender: Flask, **values: object) -> None:
+        raise KeyboardInterrupt
+
+    with events_stored.connected_to(broken, sender=app), pytest.raises(KeyboardInterrupt):
+        publish(app, "a")
+    assert engine_of(app).log.head() == 1
 
 
 def test_events_stored_tells_every_event_once_in_order(make_app: MakeApp, listen: Listen) -> None:

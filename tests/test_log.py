@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flask_sse_sink.event import NewEvent, decode, encode, new_event
+from flask_sse_sink.event import NewEvent, Source, decode, encode, new_event
 from flask_sse_sink.exceptions import LogUnavailable, LogUnusable
-from flask_sse_sink.log import EventLog, copying, now_us, open_log, queries, redis
+from flask_sse_sink.log import EventLog, Record, copying, iso, now_us, open_log, queries, redis
 from flask_sse_sink.log.copying import copy
+from flask_sse_sink.log.dates import Dates, Rows
 from flask_sse_sink.log.sqlite import SQLiteLog
 from flask_sse_sink.pattern import EVERYTHING, Filter, parse
 from flask_sse_sink.settings import DatabaseSettings
@@ -460,3 +462,81 @@ def test_an_empty_log_is_copied_as_one(make_log: Callable[[], EventLog], tmp_pat
         assert target.append(_events("a")).ids == [1]
     finally:
         source.close()
+
+
+HOUR = 3_600_000_000
+
+
+def _dated(log: EventLog, *hours: float) -> int:
+    """Store an event for each, so many hours from now; return what time it is."""
+    now = now_us()
+    records = []
+    for id, ahead in enumerate(hours, 1):
+        at = now + round(ahead * HOUR)
+        stored = new_event("a").stored(id, iso(at), Source(1, "s"))
+        records.append(Record(id, at, None, encode(stored)))
+    log.restore(records, len(records), "the-identity")
+    return now
+
+
+def _left(log: EventLog) -> list[int]:
+    return [event.id for event in log.read(0, 100_000)]
+
+
+@pytest.mark.parametrize(
+    ("hours", "left"),
+    [
+        ((-9, -9, -1, -9), [3, 4]),
+        # Dated in the future: it goes with what was stored after it and is due.
+        ((99, -9, -9, -1), [4]),
+        ((-9, 99, 99, -9, 99, -1), [5, 6]),
+        ((99, 99, 99, -9, -1), [5]),
+        ((99,) * 9 + (-9, -1), [11]),
+        # Nothing behind it is due, so it isn't.
+        ((99, -1), [1, 2]),
+        ((99,), [1]),
+        ((-9, 99), [2]),
+        # The clock that was wrong may have said 1970: that makes nothing before it due.
+        ((-1, -500_000, -1), [1, 2, 3]),
+        ((99, -1, -500_000), [1, 2, 3]),
+    ],
+)
+def test_an_event_dated_in_the_future_keeps_nothing_else(
+    log: EventLog, hours: tuple[float, ...], left: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    now = _dated(log, *hours)
+    for _ in range(9):
+        log.prune(now - 2 * HOUR, 2, 0, now)
+    assert _left(log) == left
+    said = [record for record in caplog.records if "in the future" in record.message]
+    assert len(said) == (99 in hours)
+
+
+def test_events_dated_in_the_future_are_counted_like_others(log: EventLog) -> None:
+    now = _dated(log, 99, 99, 99, 99, -1)
+    for _ in range(9):
+        log.prune(0, 2, 3, now)
+    assert _left(log) == [3, 4, 5]
+
+
+def test_many_events_dated_in_the_future_are_looked_through_once(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = _dated(log, *[99] * 200, -9, -1)
+    looked: list[int] = []
+    due = Dates.due
+
+    def count(self: Dates, rows: Rows, *rest: Any) -> int:
+        def counted(after: int, limit: int) -> list[tuple[int, int]]:
+            found = rows(after, limit)
+            looked.append(len(found))
+            return found
+
+        return due(self, counted, *rest)
+
+    monkeypatch.setattr(Dates, "due", count)
+    while log.prune(now - 2 * HOUR, 10, 0, now):
+        pass
+    assert _left(log) == [202]
+    # Each once to find what is behind, once to go, and a page a turn.
+    assert sum(looked) < 4 * 200 + 100

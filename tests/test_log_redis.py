@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -150,6 +151,42 @@ def test_what_was_answered_survives_a_kill(server: RedisServer, log: RedisLog) -
     assert set(answered) <= set(stored)
     assert [id for id, _ in stored] == list(range(1, len(stored) + 1))
     assert len({name for _, name in stored}) == len(stored)
+
+
+def test_where_an_event_has_no_room_a_check_fails(server: RedisServer, log: RedisLog) -> None:
+    def refused(call: Callable[[], object]) -> bool:
+        try:
+            call()
+        except LogUnavailable as error:
+            assert "no memory left" in str(error)
+            return True
+        return False
+
+    names = (f"e{turn}" for turn in itertools.count())
+
+    def append() -> None:
+        log.append([_event(next(names), 4_000)])
+
+    with contextlib.closing(server.client()) as client:
+        for room in range(0, 60_000, 4_000):
+            log.check()
+            used = client.info("memory")["used_memory"]
+            client.config_set("maxmemory", used + room)
+            # Buffers of Redis's come and go: there may be room again, for either of the two.
+            for _ in range(100):
+                if refused(append) and refused(log.check) and refused(append):
+                    break
+            else:
+                pytest.fail(f"checks pass where events are refused, at {room} bytes")
+            client.config_set("maxmemory", 0)
+
+
+def test_replicas_that_are_missing_fail_a_check(server: RedisServer) -> None:
+    log = RedisLog(server.url, replicas=1)
+    for call in (lambda: log.append([_event("a")]), log.check):
+        with pytest.raises(LogUnavailable, match="0 of 1 replicas confirmed"):
+            call()
+    log.close()
 
 
 def test_a_full_memory_stores_nothing_and_is_told(server: RedisServer, log: RedisLog) -> None:

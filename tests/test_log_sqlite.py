@@ -328,3 +328,55 @@ def test_a_log_is_brought_up_whole_or_not_at_all(
     with closing(sqlite3.connect(log.path)) as db:
         assert db.execute("SELECT * FROM events").fetchall() == [row]
     assert log.head() == 1
+
+
+_FILL = """
+import resource, sys
+from pathlib import Path
+from flask_sse_sink.event import new_event
+from flask_sse_sink.exceptions import LogUnavailable
+from flask_sse_sink.log.sqlite import SQLiteLog
+
+def refuses(call):
+    try:
+        call()
+    except LogUnavailable as error:
+        assert "disk" in str(error), error
+        return True
+    return False
+
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+for room in range(0, 60_000, 3_000):
+    log = SQLiteLog(Path(sys.argv[1]) / str(room) / "events.db")
+    # A server has the reading connection open; without it SQLite empties its file of new pages.
+    log.head()
+    log.check()
+    log.append([new_event("a")])
+    wal = log.path.with_name("events.db-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (wal + room, hard))
+    while not refuses(lambda: log.append([new_event("a", "x" * 4_000)])):
+        pass
+    assert refuses(log.check), room
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    log.check()
+    assert log.append([new_event("a")]).accepted == 1
+    log.close()
+"""
+
+
+def test_where_an_event_has_no_room_a_check_fails(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FILL, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_checks_leave_nothing_that_grows(log: SQLiteLog) -> None:
+    log.append([_event("a")])
+    sizes = []
+    for _ in range(2):
+        for _ in range(50):
+            log.check()
+        with closing(sqlite3.connect(log.path)) as db:
+            sizes.append(db.execute("PRAGMA page_count").fetchone()[0])
+    assert sizes[0] == sizes[1]

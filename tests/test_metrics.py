@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import Listen, MakeApp
-from gunicorn_server import ROOT
+from gunicorn_server import ROOT, Server, environment, gunicorn_command, wait_until
 
-from flask_sse_sink import create_app, metrics
+from flask_sse_sink import ConfigError, create_app, metrics
 from flask_sse_sink.extension import engine_of
 
 # Where it counts is chosen once: before any test names a folder.
@@ -181,5 +182,114 @@ def test_the_server_tells_its_metrics(tmp_path: Path, monkeypatch: pytest.Monkey
     assert told.data.startswith(b"event: info\ndata: busy\nretry: ")
     engine.draining = False
     engine.watcher.loop.failure = "no"
-    assert b"the watcher doesn't run: no" in client.get("/readyz").data
+    assert b"the watcher doesn't run" in client.get("/readyz").data
     engine.close()
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["application/openmetrics-text;version=x", "text/plain;version=x", ";;=,", "\xff", ""]
+    + ["application/openmetrics-text;version=", "text/plain;version=\xb2;escaping=q"],
+)
+def test_any_accept_header_gets_the_metrics(accept: str) -> None:
+    body, content_type = metrics.expose(accept)
+    assert b"sse_sink_events_stored" in body
+    assert content_type.startswith(("text/plain;", "application/openmetrics-text;"))
+
+
+_WITHOUT_A_FOLDER = """
+import logging, os, shutil, sys
+from flask_sse_sink import metrics
+
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+folder = os.environ[metrics.FOLDER_VARIABLE]
+
+def count():
+    for _ in range(3):
+        counts = metrics.get().sink("live")
+        metrics.get().stored(2, 1)
+        counts.connected()
+        counts.delivered(3, 0.001)
+        counts.missed(1)
+        counts.queued(1, 1)
+        counts.refused()
+        counts.ended("closed")
+
+if sys.argv[1] == "gone later":
+    count()
+    shutil.rmtree(folder)
+    # A child counts in files of its own.
+    pid = os.fork()
+    if pid:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+count()
+metrics.fold(1)
+sys.stdout.flush()
+os._exit(7)
+"""
+
+
+@pytest.mark.parametrize("how", ["never there", "gone later"])
+def test_what_can_not_be_counted_is_said_once_and_fails_nobody(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "metrics"
+    if how == "gone later":
+        folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), metrics.FOLDER_VARIABLE: str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_A_FOLDER, how],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 7, done.stderr
+    (said,) = done.stdout.splitlines()
+    assert said.startswith(f"metrics can't be counted in the folder {folder} (")
+
+
+def test_a_folder_that_is_missing_is_made_for_the_server(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "metrics"
+
+    def command(port: int) -> list[str]:
+        variable = f"{metrics.FOLDER_VARIABLE}={folder}"
+        return ["env", variable, *gunicorn_command(tmp_path)]
+
+    with Server(tmp_path, command=command) as server:
+        assert server.post({"event_type": "a"}) == [1]
+        assert server.metrics()["sse_sink_events_stored_total"] == 1
+        # It is gone while the server runs: what was stored is answered so.
+        shutil.rmtree(folder)
+        assert server.post({"event_type": "a"}) == [2]
+        assert server.answers("/metrics") == 503
+        for pid in server.workers():
+            server.kill(pid)
+        wait_until(lambda: server.answers("/readyz") == 200, "a new worker is there")
+        assert server.post({"event_type": "a"}) == [3]
+    assert "metrics can't be read: " in server.log
+    assert "Traceback" not in server.log, server.log
+
+
+@pytest.mark.parametrize("kind", ["an extension", "a server"])
+def test_a_folder_that_can_not_be_used_is_refused_at_start(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "metrics"
+    if kind == "an extension":
+        monkeypatch.setenv(metrics.FOLDER_VARIABLE, str(folder))
+        with pytest.raises(ConfigError, match="name a folder that this user may write to"):
+            make_app()
+        return
+    config = tmp_path / "config.yaml"
+    config.write_text("server: {port: 0}\ningest: {auth: none}\nsink: {sse: }\n")
+    done = subprocess.run(
+        gunicorn_command(tmp_path),
+        cwd=tmp_path,
+        env=environment(config, **{metrics.FOLDER_VARIABLE: str(folder)}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert f"{metrics.FOLDER_VARIABLE}: metrics can't be counted in {folder}" in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr

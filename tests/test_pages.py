@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import MakeApp
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
-from flask_sse_sink import create_app
+from flask_sse_sink import create_app, problem
 from flask_sse_sink.extension import engine_of
 
 CONFIG = """
 database: {url: "sqlite:///events.db"}
+ingest: {tokens: [a-token-of-tests]}
 sink:
   live: {type: sse, match: ["user.*", end]}
   all: {type: sse, path: /x}
 """
+
+TOKEN = "Bearer a-token-of-tests"
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def test_a_server_that_can_not_store_is_alive_but_not_ready(
         assert response.headers["Retry-After"] == "2"
         body = response.get_json(force=True)
         assert body["title"] == "Not ready"
-        assert "events.db" in body["detail"]
+        assert body["detail"] == "the event log can't be opened"
     assert client.get("/healthz").status_code == 200
 
 
@@ -107,3 +112,52 @@ def test_an_error_that_nobody_expected_is_a_problem(app: Flask, client: FlaskCli
     assert response.status_code == 500
     assert response.content_type == "application/problem+json"
     assert "secret" not in response.text
+
+
+def test_a_proxys_clients_share_their_places_by_address(make_app: MakeApp, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "server: {proxies: 1, max_clients_per_address: 1}\ningest: {auth: none}\nsink: {sse: }\n"
+    )
+    client = create_app(file).test_client()
+
+    def get(address: str) -> TestResponse:
+        return client.get("/sse/", headers={"X-Forwarded-For": address}, buffered=False)
+
+    for first, same, other in (
+        ("5.5.5.5:1000", "5.5.5.5:1001", "5.5.5.6:1000"),
+        ("[2001:db8::1]:99", "2001:db8::2", "2001:db8:0:1::1"),
+    ):
+        streams = [get(first), get(other)]
+        assert [stream.status_code for stream in streams] == [200, 200]
+        refused = get(same)
+        assert refused.status_code == 503
+        assert "your address has all 1 streams" in refused.text
+        for stream in streams:
+            stream.close()
+
+
+def test_strangers_are_told_a_short_cause_and_the_log_all_of_it(
+    app: Flask, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(problem, "_logged", {})
+    monkeypatch.setattr(problem, "time", SimpleNamespace(monotonic=lambda: now))
+    (tmp_path / "events.db").mkdir()
+    client = app.test_client()
+    for _ in range(10):
+        for answer in (
+            client.get("/readyz"),
+            client.get("/live/"),
+            client.post("/ingest", json={"event_type": "a"}, headers={"Authorization": TOKEN}),
+        ):
+            assert answer.status_code == 503
+            assert str(tmp_path) not in answer.text
+            detail = answer.get_json(force=True)["detail"]
+            assert detail == "the event log can't be opened"
+    (record,) = caplog.records
+    assert str(tmp_path / "events.db") in record.message
+    assert "give this user the right" in record.message
+    now += 1
+    client.get("/live/")
+    assert len(caplog.records) == 2

@@ -15,6 +15,7 @@ import pytest
 from flask_sse_sink import relay as relay_module
 from flask_sse_sink.event import Event, NewEvent, new_event
 from flask_sse_sink.exceptions import LogUnavailable
+from flask_sse_sink.log import sqlite
 from flask_sse_sink.log.sqlite import SQLiteLog
 from flask_sse_sink.relay import PAGE, Relay
 from flask_sse_sink.retention import STEP, Retention
@@ -209,6 +210,19 @@ def test_retention_deletes_what_is_older_and_counts_it(log: _Log) -> None:
     assert Retention(log, 60, clock=lambda: now + 61).prune() == STEP + 10
     assert Retention(log, 60, clock=lambda: now + 61).prune() == 0
     assert log.append(_events(1)).ids == [STEP + 11]
+
+
+def test_an_event_dated_in_the_future_does_not_stop_retention(
+    log: _Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(sqlite, "now_us", lambda: int((now + 10**8) * 1e6))
+    log.append(_events(STEP + 10))
+    monkeypatch.setattr(sqlite, "now_us", lambda: int(now * 1e6))
+    log.append(_events(5))
+    assert Retention(log, 60, clock=lambda: now + 30).prune() == 0
+    assert Retention(log, 60, clock=lambda: now + 61).prune() == STEP + 15
+    assert log.append(_events(1)).ids == [STEP + 16]
 
 
 def test_retention_prunes_on_its_thread_and_stops(log: _Log) -> None:

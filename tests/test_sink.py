@@ -169,7 +169,8 @@ def test_all_sinks_share_the_slots(make_app: MakeApp, listen: Listen) -> None:
 
 
 def test_a_log_that_is_away_is_said(make_app: MakeApp, tmp_path: Path) -> None:
-    app = make_app(database={"url": f"sqlite:///{tmp_path}"})
+    (tmp_path / "file").touch()
+    app = make_app(database={"url": f"sqlite:///{tmp_path}/file/x.db"})
     response = app.test_client().get(URL)
     assert response.status_code == 503
     assert response.headers["Retry-After"] in ("4", "5", "6")
@@ -203,13 +204,84 @@ def test_a_closed_engine_says_so_to_its_streams(make_app: MakeApp, listen: Liste
     assert is_closing(stream.frame())
 
 
-def test_cors_is_answered_to_the_origins_that_are_configured(make_app: MakeApp) -> None:
-    sink = {"type": "sse", "cors_origins": ["https://a.example"]}
-    client = make_app(sink={"live": sink}).test_client()
-    allowed = client.head("/live/", headers={"Origin": "https://a.example"})
-    assert allowed.headers["Access-Control-Allow-Origin"] == "https://a.example"
-    refused = client.head("/live/", headers={"Origin": "https://b.example"})
-    assert "Access-Control-Allow-Origin" not in refused.headers
+ALLOW = "Access-Control-Allow-Origin"
+ALLOWED = "https://app.example.com"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://appxexample.com",
+        "https://app.example.com.evil.org",
+        "https://app.example.comx",
+        "https://app.example.com:443",
+        "https://app.example.com:8443",
+        "https://app.example.com/",
+        "https://app.example.com\n",
+        "https://App.example.com",
+        "http://app.example.com",
+        "https://evil.org/https://app.example.com",
+        "https://evil.org?https://app.example.com",
+        "xhttps://app.example.com",
+        "https://example.com",
+        "https://app\u017f.example.com".encode().decode("latin-1"),
+        "null",
+        "*",
+        ".*",
+        "",
+    ],
+)
+@pytest.mark.parametrize("configured", [[ALLOWED], [ALLOWED, "http://[::1]:8000"]])
+def test_no_other_origin_is_allowed(make_app: MakeApp, configured: list[str], origin: str) -> None:
+    client = make_app(sink={"sse": {"cors_origins": configured}}).test_client()
+    environ = {"HTTP_ORIGIN": origin}
+    for answer in (
+        client.head("/sse/", environ_overrides=environ),
+        client.get("/sse/?event_type=*.x", environ_overrides=environ),
+        client.options("/sse/", environ_overrides=environ),
+    ):
+        assert ALLOW not in answer.headers
+        assert answer.vary.to_header() == "Origin"
+
+
+@pytest.mark.parametrize("origin", [ALLOWED, "http://[::1]:8000"])
+def test_cors_is_answered_to_the_origins_that_are_configured(
+    make_app: MakeApp, origin: str
+) -> None:
+    sink = {"type": "sse", "cors_origins": [ALLOWED, "http://[::1]:8000"]}
+    client = make_app(sink={"s": sink}).test_client()
+    head = client.head("/s/", headers={"Origin": origin})
+    assert head.headers.getlist(ALLOW) == [origin]
+    assert head.vary.to_header() == "Origin"
+    assert head.headers["Access-Control-Expose-Headers"] == "Sse-Sink-Log"
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "X-A"}
+    before = client.options("/s/", headers={"Origin": origin, **asked})
+    assert before.headers[ALLOW] == origin
+    assert before.headers["Access-Control-Allow-Methods"] == "GET, HEAD"
+    assert before.headers["Access-Control-Allow-Headers"] == "X-A"
+    # Without an Origin, who may read it is nobody's business.
+    assert ALLOW not in client.head("/s/").headers
+    assert client.head("/s/").vary.to_header() == "Origin"
+
+
+def test_refusals_may_be_read_by_the_same_origins(make_app: MakeApp, tmp_path: Path) -> None:
+    sink = {"type": "sse", "cors_origins": [ALLOWED]}
+    (tmp_path / "file").touch()
+    app = make_app(sink={"s": sink}, database={"url": f"sqlite:///{tmp_path}/file/x.db"})
+    client = app.test_client()
+    for path, status in (("/s/?event_type=*.x", 400), ("/s/", 503)):
+        answer = client.get(path, headers={"Origin": ALLOWED})
+        assert answer.status_code == status
+        assert answer.headers.getlist(ALLOW) == [ALLOWED]
+        assert answer.vary.to_header() == "Origin"
+
+
+def test_every_origin_is_allowed_where_that_is_configured(make_app: MakeApp) -> None:
+    client = make_app(sink={"sse": {"cors_origins": ["*"]}}).test_client()
+    for headers in ({"Origin": "https://x.evil.org"}, {}):
+        head = client.head("/sse/", headers=headers)
+        assert head.headers.getlist(ALLOW) == ["*"]
+        assert "Access-Control-Allow-Credentials" not in head.headers
 
 
 def test_cors_is_silent_where_it_is_not_configured(make_app: MakeApp) -> None:

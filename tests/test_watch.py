@@ -21,7 +21,7 @@ from flask_sse_sink.loop import Loop
 from flask_sse_sink.pattern import EVERYTHING
 from flask_sse_sink.peer import Peer
 from flask_sse_sink.settings import Pause, SinkSettings
-from flask_sse_sink.slots import Slots
+from flask_sse_sink.slots import Slots, counted_address
 from flask_sse_sink.watch import Watcher
 
 
@@ -260,6 +260,42 @@ def test_slots_bound_all_a_sink_and_an_address_and_keep_no_trace() -> None:
     for slot in backs * 2:
         slot.give_back()
     assert (slots.taken, slots._by_sink, slots._by_address) == (0, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("5.5.5.5", "5.5.5.5"),
+        ("5.5.5.5:1000", "5.5.5.5"),
+        (" 5.5.5.5 ", "5.5.5.5"),
+        ("::ffff:5.5.5.5", "5.5.5.5"),
+        ("[::ffff:5.5.5.5]:7", "5.5.5.5"),
+        ("::FFFF:505:505", "5.5.5.5"),
+        ("64:ff9b::5.5.5.5", "5.5.5.5"),
+        ("::1", "::/64"),
+        ("[::1]:99", "::/64"),
+        ("[::1]", "::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("[2001:DB8:1:2:ffff:ffff:ffff:ffff]:99", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        (None, ""),
+        ("", ""),
+        ("unknown", "unknown"),
+        ("_hidden:1", "_hidden:1"),
+        ("5.5.5.5:1:2", "5.5.5.5:1:2"),
+        ("[", "["),
+    ],
+)
+def test_an_address_is_counted_without_its_port_and_ipv6_by_its_network(
+    address: str | None, counted: str
+) -> None:
+    assert counted_address(address) == counted
+
+
+@given(st.text())
+def test_any_text_is_counted_as_an_address(text: str) -> None:
+    assert counted_address(counted_address(text)) == counted_address(text)
 
 
 @given(st.integers(1, 100_000))

@@ -14,11 +14,15 @@ from ..event import Event, NewEvent
 from ..exceptions import ConfigError
 from ..pattern import Filter
 from ..settings import DatabaseSettings
+from .dates import FAR_FUTURE_US
 
 # A page of a replay holds about so many bytes, and one event at least.
 PAGE_BYTES = 256 * 1024
 # A filter that more types than this match is taken to be a wide one: the log is read through.
 NARROW_TYPES = 64
+
+# An event of some kilobytes: what :meth:`EventLog.check` stores.
+PROBE_BYTES = 8192
 
 NO_COPY = "it holds events that aren't of the log to be copied; name an empty one"
 
@@ -117,11 +121,14 @@ class EventLog(Protocol):
     def interrupt(self) -> None:
         """Make a :meth:`tail` in progress, or else the next one, look and return at once."""
 
-    def prune(self, before_us: int, limit: int, keep: int = 0) -> int:
+    def prune(
+        self, before_us: int, limit: int, keep: int = 0, future_us: int = FAR_FUTURE_US
+    ) -> int:
         """Delete up to ``limit`` of the oldest events, and return how many were deleted.
 
         Those stored before ``before_us``, in microseconds since the epoch, and those that aren't
         among the newest ``keep``; with 0, their number doesn't matter. What is left has no holes.
+        Dates after ``future_us`` are wrong: such events go with the next one that goes.
         """
 
     def records(self, after: int, limit: int) -> list[Record]:
@@ -137,7 +144,7 @@ class EventLog(Protocol):
         """
 
     def check(self) -> None:
-        """Prove that an event could be stored now.
+        """Prove that an event of some kilobytes could be stored now.
 
         :raises LogUnavailable: it couldn't.
         """

@@ -7,12 +7,11 @@ append survives is for Redis's own configuration to say: see docs/many-machines.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +21,18 @@ from .. import event as envelope
 from ..event import Event, NewEvent, Source
 from ..exceptions import LogUnavailable, LogUnusable
 from ..pattern import Filter
-from . import NARROW_TYPES, NO_COPY, PAGE_BYTES, Appended, Page, Record, iso, now_us
+from . import (
+    NARROW_TYPES,
+    NO_COPY,
+    PAGE_BYTES,
+    PROBE_BYTES,
+    Appended,
+    Page,
+    Record,
+    iso,
+    now_us,
+)
+from .dates import FAR_FUTURE_US, Dates
 from .redis_client import (
     ERRORS,
     TIMEOUT_SECONDS,
@@ -71,8 +81,9 @@ class RedisLog:
         self._lock = threading.Lock()
         self._client: Any = None
         self._interrupted = threading.Event()
-        self._down = ""
+        self._down: LogUnavailable | None = None
         self._next_try = 0.0
+        self._dates = Dates(self.name)
 
     @property
     def identity(self) -> str:
@@ -119,26 +130,29 @@ class RedisLog:
             values += _halves(event, created_at)
         with self._redis() as db:
             if self._replicas:
-                duplicates, ids = self._append_confirmed(db, keys, values)
+                duplicates, ids = self._confirmed(
+                    db, lambda pipe: db.append(keys=keys, args=values, client=pipe)
+                )
             else:
                 duplicates, ids = db.append(keys=keys, args=values)
         return Appended([int(id) for id in ids], duplicates)
 
-    def _append_confirmed(self, db: Any, keys: list[str], values: list[Any]) -> Any:
-        """Append, and wait on the same connection until so many replicas have it.
+    def _confirmed(self, db: Any, write: Callable[[Any], object]) -> Any:
+        """Write, and wait on the same connection until so many replicas have it.
 
         :raises LogUnavailable: they didn't say so in time. It is stored, and may be lost with
             the master; a repeat finds it.
         """
         with db.pipeline(transaction=False) as pipe:
-            db.append(keys=keys, args=values, client=pipe)
+            write(pipe)
             pipe.wait(self._replicas, round(TIMEOUT_SECONDS * 800))
             answer, confirmed = pipe.execute()
         if confirmed < self._replicas:
             raise LogUnavailable(
                 f"{self.name}: {confirmed} of {self._replicas} replicas confirmed; mend the "
                 "others, or lower database.replicas. Send it again: what is there already is "
-                "found by its event_id"
+                "found by its event_id",
+                "too few replicas have confirmed it; send it again with the same event_id",
             )
         return answer
 
@@ -189,7 +203,7 @@ class RedisLog:
                 block = round(min(left, _SLICE_SECONDS) * 1000) or 1
                 found = db.xread({EVENTS: f"{after}-0"}, count=1, block=block)
             if found:
-                return int(found[0][1][0][0].partition(b"-")[0])
+                return _id(found[0][1][0][0])
             if self._interrupted.is_set() or time.monotonic() >= until:
                 self._interrupted.clear()
                 return self.head()
@@ -197,19 +211,27 @@ class RedisLog:
     def interrupt(self) -> None:
         self._interrupted.set()
 
-    def prune(self, before_us: int, limit: int, keep: int = 0) -> int:
+    def prune(
+        self, before_us: int, limit: int, keep: int = 0, future_us: int = FAR_FUTURE_US
+    ) -> int:
         with self._redis() as db:
+
+            def rows(after: int, count: int) -> list[tuple[int, int]]:
+                entries = db.xrange(EVENTS, f"{after + 1}-0", "+", count=count)
+                return [(_id(entry), int(fields[b"a"])) for entry, fields in entries]
+
             last = int(db.hget(ABOUT, "head") or 0) - keep if keep else 0
             # Mostly there is nothing to do, which the first event tells.
-            if not _old(db.xrange(EVENTS, count=1), before_us, last):
+            if all(before_us <= at <= future_us and id > last for id, at in rows(0, 1)):
                 return 0
-            going = _old(db.xrange(EVENTS, count=limit), before_us, last)
+            due = self._dates.due(rows, limit, before_us, last, future_us)
+            going = db.xrange(EVENTS, "-", f"{due}-0", count=limit) if due else []
             if not going:
                 return 0
             types = list(dict.fromkeys(fields[b"t"] for _, fields in going))
-            values: list[int | bytes] = [going[-1][0], len(types), *types]
-            for id, fields in going:
-                values += (fields[b"k"], id)
+            values: list[int | bytes] = [_id(going[-1][0]), len(types), *types]
+            for entry, fields in going:
+                values += (fields[b"k"], _id(entry))
             keys = [EVENTS, IDS, TYPES, *(TYPE.encode() + name for name in types)]
             count: int = db.prune(keys=keys, args=values)
             return count
@@ -219,7 +241,7 @@ class RedisLog:
             entries = db.xrange(EVENTS, f"{after + 1}-0", "+", count=limit)
         return [
             Record(
-                *(int(entry.partition(b"-")[0]), int(fields[b"a"])),
+                *(_id(entry), int(fields[b"a"])),
                 *(fields[b"o"].decode() or None, fields[b"e"]),
             )
             for entry, fields in entries
@@ -239,7 +261,11 @@ class RedisLog:
 
     def check(self) -> None:
         with self._redis() as db:
-            db.set(PREFIX + "probe", now_us(), ex=60)
+            probe = str(now_us()).ljust(PROBE_BYTES)
+            if self._replicas:
+                self._confirmed(db, lambda pipe: pipe.set(PREFIX + "probe", probe, ex=60))
+            else:
+                db.set(PREFIX + "probe", probe, ex=60)
 
     def close(self) -> None:
         with self._lock:
@@ -250,19 +276,22 @@ class RedisLog:
     @contextlib.contextmanager
     def _redis(self) -> Iterator[Any]:
         """Lend the client, and turn its errors into ours."""
-        if self._down and not self._may_try():
-            raise LogUnavailable(self._down)
+        down = self._down
+        if down is not None and not self._may_try():
+            raise LogUnavailable(str(down), down.public)
         try:
             yield self._opened()
         except ERRORS as error:
-            told = f"{self.name}: {cure(error)}"
+            public, told = cure(error)
+            told = f"{self.name}: {told}"
             if isinstance(error, RedisClusterException):
                 # By now its nodes may have other addresses than those that the client knows.
                 self.close()
             if isinstance(error, UNREACHABLE):
-                self._down, self._next_try = told, time.monotonic() + _TRY_SECONDS
-            raise LogUnavailable(told) from error
-        self._down = ""
+                self._down = LogUnavailable(told, public)
+                self._next_try = time.monotonic() + _TRY_SECONDS
+            raise LogUnavailable(told, public) from error
+        self._down = None
 
     def _may_try(self) -> bool:
         now = time.monotonic()
@@ -293,12 +322,9 @@ class RedisLog:
         return client
 
 
-def _old(
-    entries: list[tuple[bytes, dict[bytes, bytes]]], before_us: int, last: int
-) -> list[tuple[int, dict[bytes, bytes]]]:
-    """Return ids and fields of those in front that are older, or up to ``last``."""
-    found = [(int(entry.partition(b"-")[0]), fields) for entry, fields in entries]
-    return list(itertools.takewhile(lambda e: int(e[1][b"a"]) < before_us or e[0] <= last, found))
+def _id(entry: bytes) -> int:
+    """Return the id of an entry of the stream."""
+    return int(entry.partition(b"-")[0])
 
 
 def _places(types: Iterable[str]) -> tuple[dict[str, int], list[str]]:

@@ -21,19 +21,45 @@ UNREACHABLE = (
     *(exceptions.RedisClusterException, exceptions.ClusterDownError),
 )
 
-_CURES: dict[type[Exception], str] = {
-    redis.AuthenticationError: "the password is wrong or missing; put it into database.url",
-    redis.BusyLoadingError: "Redis is loading its data; wait until it has",
-    redis.OutOfMemoryError: "Redis has no memory left; raise its maxmemory, or keep fewer events "
-    "(database.retention, database.retention_count)",
-    redis.ReadOnlyError: "this Redis is a replica, which can't be written; name its master, "
-    "or its sentinels with redis+sentinel://",
-    redis.TimeoutError: f"no answer for {TIMEOUT_SECONDS:g} s; look whether Redis is overloaded, "
-    "or something on the way swallows packets",
-    redis.ConnectionError: "Redis can't be reached; start it, or mend host, port or network",
-    exceptions.ClusterDownError: "the cluster doesn't serve all its slots; see CLUSTER INFO",
-    exceptions.RedisClusterException: "the cluster can't be used; start its nodes (and give each "
-    "its slots), or name one Redis with redis://",
+# For each kind of error what clients are told, who may be anybody, and the cause with its cure.
+# The most special kinds stand first: a busy Redis is an error of the connection too.
+_CURES: dict[type[Exception], tuple[str, str]] = {
+    redis.AuthenticationError: (
+        "the event log can't be opened",
+        "the password is wrong or missing; put it into database.url",
+    ),
+    redis.BusyLoadingError: (
+        "the event log is being loaded",
+        "Redis is loading its data; wait until it has",
+    ),
+    redis.OutOfMemoryError: (
+        "Redis has no memory left",
+        "Redis has no memory left; raise its maxmemory, or keep fewer events "
+        "(database.retention, database.retention_count)",
+    ),
+    redis.ReadOnlyError: (
+        "the event log can't be written",
+        "this Redis is a replica, which can't be written; name its master, "
+        "or its sentinels with redis+sentinel://",
+    ),
+    redis.TimeoutError: (
+        "Redis doesn't answer",
+        f"no answer for {TIMEOUT_SECONDS:g} s; look whether Redis is overloaded, "
+        "or something on the way swallows packets",
+    ),
+    redis.ConnectionError: (
+        "Redis can't be reached",
+        "Redis can't be reached; start it, or mend host, port or network",
+    ),
+    exceptions.ClusterDownError: (
+        "the event log is away",
+        "the cluster doesn't serve all its slots; see CLUSTER INFO",
+    ),
+    exceptions.RedisClusterException: (
+        "the event log is away",
+        "the cluster can't be used; start its nodes (and give each its slots), or name one Redis "
+        "with redis://",
+    ),
 }
 _CITED: dict[type[Exception], str] = {
     redis.OutOfMemoryError: "-OOM ",
@@ -124,16 +150,15 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}{at}{host}" if user else host, query=""))
 
 
-def cure(error: Exception) -> str:
-    """Return what is wrong, and what to do about it."""
+def cure(error: Exception) -> tuple[str, str]:
+    """Return what is wrong in short, for clients, and in full, with what to do about it."""
     if isinstance(error, exceptions.RedisClusterException) and isinstance(
         error.__cause__, redis.RedisError
     ):
         # What the node that was tried last has said.
         error = error.__cause__
-    # The most special kinds stand first: a busy Redis is an error of the connection too.
-    for kind, told in _CURES.items():
+    for kind, (public, told) in _CURES.items():
         # Before Redis 7, a script's error only cites the one that it had.
         if isinstance(error, kind) or _CITED.get(kind, "\0") in str(error):
-            return f"{told} ({error})"
-    return str(error) or type(error).__name__
+            return public, f"{told} ({error})"
+    return "the event log is away", str(error) or type(error).__name__

@@ -8,7 +8,6 @@ of commits. Producers that wait while another commits share the next commit.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import sqlite3
 import threading
@@ -20,7 +19,8 @@ from .. import event as envelope
 from ..event import Event, NewEvent, Source
 from ..exceptions import LogUnavailable, LogUnusable
 from ..pattern import Filter
-from . import NO_COPY, Appended, Page, Record, iso, now_us
+from . import NO_COPY, PROBE_BYTES, Appended, Page, Record, iso, now_us
+from .dates import FAR_FUTURE_US, Dates
 from .doorbell import Doorbell
 from .queries import head as newest
 from .queries import identity as identity_of
@@ -28,7 +28,22 @@ from .queries import known_ids, matching, oldest
 from .schema import check_version, prepare
 
 LOCK_SECONDS = 5.0
+# Of the table for probes: an id and a time, about.
+_PROBE_ROW_BYTES = 12
 
+# What clients are told, who may be anybody.
+_PUBLIC = {
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_BUSY": "the event log is busy",
+    "SQLITE_LOCKED": "the event log is busy",
+    "SQLITE_READONLY": "the event log can't be written",
+    "SQLITE_CANTOPEN": "the event log can't be opened",
+    "SQLITE_PERM": "the event log can't be opened",
+    "SQLITE_IOERR": "the disk doesn't take or give data",
+    "SQLITE_CORRUPT": "the event log is damaged",
+    "SQLITE_NOTADB": "the event log is damaged",
+}
+_AWAY = "the event log is away"
 _CURES = {
     "SQLITE_FULL": "the disk is full; free some space",
     "SQLITE_BUSY": f"another program has held the file for {LOCK_SECONDS:g} s; end that program",
@@ -77,6 +92,7 @@ class SQLiteLog:
         self._bell: Doorbell | None = None
         self._waiting: list[_Batch] = []
         self._sources: dict[str, Source] = {}
+        self._dates = Dates(str(self.path))
 
     def inspect(self) -> None:
         if self.path.is_file() and self.path.stat().st_size:
@@ -146,16 +162,21 @@ class SQLiteLog:
     def interrupt(self) -> None:
         self._hung_bell().ring(own=True)
 
-    def prune(self, before_us: int, limit: int, keep: int = 0) -> int:
-        with self._transaction() as db:
+    def prune(
+        self, before_us: int, limit: int, keep: int = 0, future_us: int = FAR_FUTURE_US
+    ) -> int:
+        with self._replaying() as db:
+
+            def rows(after: int, count: int) -> list[tuple[int, int]]:
+                sql = "SELECT id, created_at FROM events WHERE id > ? ORDER BY id LIMIT ?"
+                return db.execute(sql, (after, count)).fetchall()
+
             last = newest(db) - keep if keep else 0
-            rows = db.execute(
-                "SELECT id, created_at FROM events ORDER BY id LIMIT ?", (limit,)
-            ).fetchall()
-            # Only from the front, so that what is left has no holes, even if the clock was set.
-            old = itertools.takewhile(lambda row: row[1] < before_us or row[0] <= last, rows)
-            last = max((id for id, _ in old), default=0)
-            return db.execute("DELETE FROM events WHERE id <= ?", (last,)).rowcount if last else 0
+            due = self._dates.due(rows, limit, before_us, last, future_us)
+        if not due:
+            return 0
+        with self._transaction() as db:
+            return db.execute("DELETE FROM events WHERE id <= ?", (due,)).rowcount
 
     def records(self, after: int, limit: int) -> list[Record]:
         with self._replaying() as db:
@@ -187,7 +208,12 @@ class SQLiteLog:
 
     def check(self) -> None:
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (now_us(),))
+            # New rows before the old ones go: they need room of their own, as an event does.
+            top = db.execute("SELECT coalesce(max(id), 0) FROM probe").fetchone()[0]
+            rows = range(top + 1, top + 1 + PROBE_BYTES // _PROBE_ROW_BYTES)
+            at = now_us()
+            db.executemany("INSERT INTO probe VALUES (?, ?)", ((id, at) for id in rows))
+            db.execute("DELETE FROM probe WHERE id <= ?", (top,))
 
     def close(self) -> None:
         with self._write_lock, self._read_lock, self._replay_lock:
@@ -297,7 +323,8 @@ class SQLiteLog:
         if (self._writer or self._reader) and self._file != self._file_there():
             raise LogUnavailable(
                 f"{self.path}: the file was removed or replaced while it was open; "
-                "put it back, or restart every worker"
+                "put it back, or restart every worker",
+                "the event log was removed or replaced",
             )
 
     def _file_there(self) -> tuple[int, int] | None:
@@ -314,7 +341,8 @@ class SQLiteLog:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise LogUnavailable(
-                    f"{self.path}: its folder can't be made ({error.strerror}); make it"
+                    f"{self.path}: its folder can't be made ({error.strerror}); make it",
+                    _PUBLIC["SQLITE_CANTOPEN"],
                 ) from error
             db = sqlite3.connect(
                 self.path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
@@ -361,9 +389,10 @@ class SQLiteLog:
             name = getattr(error, "sqlite_errorname", "")
             # Extended codes add to the primary one: SQLITE_IOERR_WRITE.
             primary = "_".join(name.split("_")[:2])
+            public = _PUBLIC.get(primary, _AWAY)
             if primary in _DAMAGE:
-                raise LogUnusable(f"{self.path}: {_DAMAGE[primary]}") from error
-            raise LogUnavailable(f"{self.path}: {_CURES.get(primary, error)}") from error
+                raise LogUnusable(f"{self.path}: {_DAMAGE[primary]}", public) from error
+            raise LogUnavailable(f"{self.path}: {_CURES.get(primary, error)}", public) from error
 
     def _drop(self, connection: str) -> None:
         found: sqlite3.Connection | None = getattr(self, connection, None)

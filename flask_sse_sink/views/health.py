@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify
 
 from ..exceptions import LogUnavailable
 from ..log import EventLog
-from ..problem import problem
+from ..problem import problem, public_cause
 
 # Proving that the log can be written costs a commit: anybody may ask, so not every time.
 _FRESH_SECONDS = 1.0
@@ -19,7 +19,8 @@ _FRESH_SECONDS = 1.0
 def blueprint(log: Callable[[], EventLog], failure: Callable[[], str]) -> Blueprint:
     """Return the blueprint with both endpoints.
 
-    ``log`` returns this process's log, ``failure`` what else is wrong, or nothing.
+    ``log`` returns this process's log, ``failure`` what else is wrong, or nothing. Anybody may
+    read the answers: what is wrong is told in short, and the log has the whole of it.
     """
     found = Blueprint("sse_sink_health", __name__)
     lock = threading.Lock()
@@ -34,7 +35,7 @@ def blueprint(log: Callable[[], EventLog], failure: Callable[[], str]) -> Bluepr
                     log().check()
                     last = time.monotonic(), ""
                 except LogUnavailable as error:
-                    last = time.monotonic(), str(error)
+                    last = time.monotonic(), public_cause(error)
             return last[1]
 
     @found.get("/healthz")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hmac
-import zlib
 from collections.abc import Callable, Sequence
 
 import msgspec
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from .. import event as envelope
 from ..event import NewEvent
 from ..exceptions import InvalidEvent, LogUnavailable
 from ..log import Appended
-from ..problem import problem
+from ..problem import problem, public_cause
 from ..settings import IngestSettings
+from . import body
+from .body import BodyRefused
 
 _DECODERS = {
     "application/json": envelope.decode,
@@ -49,18 +49,22 @@ def blueprint(
             result = append(_events(settings))
         except _Refusal as refusal:
             return refusal.response
+        except BodyRefused as error:
+            return problem(error.status, error.title, error.detail, headers=error.headers)
         except InvalidEvent as error:
             status, title = (400, "Not JSON") if error.malformed else (422, "Not a valid event")
             return problem(status, title, str(error)[:500], faults=error.faults)
         except LogUnavailable as error:
-            return problem(503, "The event log is away", str(error), retry_after=2)
-        body = {
+            return problem(503, "The event log is away", public_cause(error), retry_after=2)
+        answer = {
             "accepted": result.accepted,
             "duplicates": result.duplicates,
             "ids": result.ids,
         }
         status = 201 if result.accepted else 200
-        return Response(msgspec.json.encode(body) + b"\n", status, content_type="application/json")
+        return Response(
+            msgspec.json.encode(answer) + b"\n", status, content_type="application/json"
+        )
 
     found.add_url_rule(settings.path, "ingest", ingest, methods=["POST"])
     return found
@@ -97,60 +101,10 @@ def _events(settings: IngestSettings) -> list[NewEvent]:
                 headers={"Accept": ", ".join(_DECODERS)},
             )
         )
-    events = decode(_body(settings.max_body))
+    events = decode(body.read(request, settings.max_body))
     if len(events) > settings.max_batch:
         detail = f"{len(events)} events; send at most {settings.max_batch} (ingest.max_batch)"
         raise _Refusal(problem(413, "Too many events", detail))
     if not events:
         raise _Refusal(problem(422, "No event", "the body holds no event; send one or more"))
     return events
-
-
-def _body(limit: int) -> bytes:
-    request.max_content_length = limit
-    try:
-        body = request.get_data(cache=False)
-    except RequestEntityTooLarge:
-        raise _Refusal(_too_large(limit)) from None
-    except HTTPException as error:
-        raise _Refusal(
-            problem(error.code or 400, "Incomplete request", error.description or "")
-        ) from error
-    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if coding in ("identity", ""):
-        return body
-    if coding not in ("gzip", "x-gzip"):
-        raise _Refusal(
-            problem(
-                415,
-                "Wrong content encoding",
-                f"{coding} can't be unpacked; send gzip, or the body as it is",
-                headers={"Accept-Encoding": "gzip"},
-            )
-        )
-    return _gunzip(body, limit)
-
-
-def _gunzip(body: bytes, limit: int) -> bytes:
-    """Return the body unpacked, without ever holding more than ``limit`` bytes and one."""
-    parts: list[bytes] = []
-    room = limit + 1
-    try:
-        # A gzip file may be several, one behind the other.
-        while body:
-            member = zlib.decompressobj(wbits=31)
-            parts.append(member.decompress(body, room))
-            room -= len(parts[-1])
-            if room <= 0:
-                raise _Refusal(_too_large(limit))
-            if not member.eof:
-                raise zlib.error("it ends too soon")
-            body = member.unused_data
-    except zlib.error as error:
-        raise _Refusal(problem(400, "Not gzip", f"the body can't be unpacked: {error}")) from error
-    return b"".join(parts)
-
-
-def _too_large(limit: int) -> Response:
-    detail = f"the body holds more than {limit} bytes (ingest.max_body); send smaller batches"
-    return problem(413, "Too large", detail)

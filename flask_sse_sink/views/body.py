@@ -1,0 +1,192 @@
+"""A request's body: the whole of it, or a refusal.
+
+Werkzeug's stream ends without an error where a chunked body reaches the limit, and where a
+client sends less than its ``Content-Length``. A part of a batch must not be taken for the whole:
+the server's own stream is read here instead.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from http import HTTPStatus
+from typing import BinaryIO
+
+from flask import Request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+_PIECE = 2**20
+_PACKED_PIECE = 4096
+# A longer number is larger than any limit.
+_MAX_DIGITS = 18
+
+
+class BodyRefused(Exception):
+    """The body can't be used. ``status``, ``title`` and ``detail`` are what the client is told."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        title: str,
+        detail: str,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.headers = headers
+
+
+def read(request: Request, limit: int) -> bytes:
+    """Return the body, unpacked where it is gzip.
+
+    What the headers alone tell is refused before a byte of the body is read.
+
+    :raises BodyRefused: it holds more than ``limit`` bytes, ended too soon, or can't be read.
+    """
+    packed = _is_packed(request)
+    length = _content_length(request, limit)
+    body = _received(request, length, limit)
+    if length is not None and len(body) < length:
+        raise _incomplete(f"the body ended after {len(body)} of {length} bytes (Content-Length)")
+    if len(body) > limit:
+        raise _too_large(limit)
+    return _gunzip(body, limit) if packed else body
+
+
+def _is_packed(request: Request) -> bool:
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding in ("identity", ""):
+        return False
+    if coding in ("gzip", "x-gzip"):
+        return True
+    raise BodyRefused(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "Wrong content encoding",
+        f"{coding[:80]} can't be unpacked; send gzip, or the body as it is",
+        {"Accept-Encoding": "gzip"},
+    )
+
+
+def _content_length(request: Request, limit: int) -> int | None:
+    """Return how many bytes the client says it sends, None where it doesn't say."""
+    text = request.environ.get("CONTENT_LENGTH", "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise _incomplete(f"Content-Length is {text[:80]!r}; send the number of the body's bytes")
+    if request.headers.get("Transfer-Encoding"):
+        # RFC 9112, 6.3: two servers may see the end of such a body in two places.
+        raise _incomplete("it has a Content-Length and a Transfer-Encoding; send one of the two")
+    if len(text) > _MAX_DIGITS or int(text) > limit:
+        raise _too_large(limit)
+    return int(text)
+
+
+def _received(request: Request, length: int | None, limit: int) -> bytes:
+    """Return what came of the body: ``length`` bytes at most, or one more than the limit."""
+    environ = request.environ
+    if "stream" in vars(request):
+        # A hook of the app has begun to read it, and Werkzeug keeps what it has read.
+        return _already_read(request, limit)
+    if length is None and not environ.get("wsgi.input_terminated"):
+        if request.headers.get("Transfer-Encoding"):
+            raise BodyRefused(
+                HTTPStatus.LENGTH_REQUIRED,
+                "Length required",
+                "this server can't read a body in chunks; send a Content-Length",
+            )
+        # Such a stream has no end: reading it would wait for ever.
+        return b""
+    body = _from_server(environ["wsgi.input"], limit + 1 if length is None else length)
+    # Who reads the body after this, such as a hook of the app, must not wait for it.
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def _from_server(stream: BinaryIO | io.RawIOBase, most: int) -> bytes:
+    parts: list[bytes] = []
+    missing = most
+    try:
+        while missing and (part := _part(stream, min(missing, _PIECE))):
+            parts.append(part)
+            missing -= len(part)
+    except TimeoutError as error:
+        raise _too_slow() from error
+    except Exception as error:
+        # Each server has its own errors for a body that can't be read, under no common base.
+        raise _incomplete("the body can't be read: it was cut off, or its chunks are wrong") from (
+            error
+        )
+    return b"".join(parts)
+
+
+def _part(stream: BinaryIO | io.RawIOBase, size: int) -> bytes:
+    """Return up to ``size`` bytes of the stream, none at its end."""
+    if not isinstance(stream, io.RawIOBase):
+        return stream.read(size)
+    # Werkzeug's reader of chunks shrinks the buffer where a chunk is cut, and says nothing; its
+    # read() would then return memory beyond it.
+    buffer = bytearray(size)
+    count = stream.readinto(buffer) or 0
+    if len(buffer) < size:
+        raise EOFError("a chunk was cut")
+    return bytes(buffer[:count])
+
+
+def _already_read(request: Request, limit: int) -> bytes:
+    try:
+        body = request.get_data()
+    except TimeoutError as error:
+        raise _too_slow() from error
+    except RequestEntityTooLarge:
+        raise _too_large(limit) from None
+    except HTTPException as error:
+        raise _incomplete("the body can't be read: it was cut off") from error
+    bound = request.max_content_length
+    if request.content_length is None and bound is not None and len(body) >= bound:
+        # Here Werkzeug stops in silence, perhaps before the end.
+        raise _too_large(min(limit, bound))
+    return body
+
+
+def _gunzip(body: bytes, limit: int) -> bytes:
+    """Return the body unpacked, without ever holding more than ``limit`` bytes and one."""
+    parts: list[bytes] = []
+    room = limit + 1
+    at = 0
+    try:
+        # A gzip file may be several, one behind the other.
+        while at < len(body):
+            member = zlib.decompressobj(wbits=31)
+            while not member.eof:
+                # In small pieces, as what a member leaves over of one is copied.
+                piece = body[at : at + _PACKED_PIECE]
+                if not piece:
+                    raise zlib.error("it ends too soon")
+                parts.append(member.decompress(piece, room))
+                room -= len(parts[-1])
+                if room <= 0:
+                    raise _too_large(limit)
+                at += len(piece) - len(member.unused_data)
+    except zlib.error as error:
+        raise BodyRefused(
+            HTTPStatus.BAD_REQUEST, "Not gzip", f"the body can't be unpacked: {error}"
+        ) from error
+    return b"".join(parts)
+
+
+def _incomplete(what: str) -> BodyRefused:
+    detail = f"{what}. Nothing was stored; send it again"
+    return BodyRefused(HTTPStatus.BAD_REQUEST, "Incomplete request", detail)
+
+
+def _too_slow() -> BodyRefused:
+    detail = "the body didn't come in time. Nothing was stored; send it again, in smaller batches"
+    return BodyRefused(HTTPStatus.REQUEST_TIMEOUT, "Request timeout", detail)
+
+
+def _too_large(limit: int) -> BodyRefused:
+    detail = f"the body holds more than {limit} bytes (ingest.max_body); send smaller batches"
+    return BodyRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Too large", detail)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
@@ -14,22 +15,29 @@ import yaml
 from msgspec import Struct
 
 from .exceptions import ConfigError
+from .redis_url import SCHEMES as REDIS_SCHEMES
+from .redis_url import fault as redis_fault
 from .settings import DatabaseSettings, Settings, SinkSettings, Value, show, stream_url
 
 DEFAULT_FILE = "config.yaml"
 FILE_VARIABLE = "SSE_SINK_CONFIG"
 
 _MAX_DEPTH = 20
+# Values in a configuration, and in what its aliases stand for. A few aliases of aliases can stand
+# for billions of values.
+_MAX_VALUES = 20_000
+_MAX_BYTES = 2**18
+_MAX_DIGITS = 40
+# What a server of ours registers itself.
+_OWN_PREFIX = "sse_sink_"
+# Settings whose values are never repeated in a message.
+_SECRET = ("ingest.tokens",)
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _VARIABLE = re.compile(
     r"\$\$"
     r"|\$\{(?P<braced>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}"
     r"|\$(?P<bare>[A-Za-z_]\w*)"
     r"|\$\{"
-)
-_REDIS = (
-    *("redis", "rediss", "valkey", "valkeys", "unix"),
-    *("redis+sentinel", "redis+cluster"),
 )
 _KINDS = {
     "int": "a whole number",
@@ -84,19 +92,23 @@ def read(path: str | os.PathLike[str]) -> Settings:
     """
     path = Path(path)
     try:
-        content = yaml.load(path.read_bytes().decode(), Loader=_Loader)
+        content = yaml.load(_text(path), Loader=_Loader)
     except OSError as error:
         raise ConfigError(
             f"{path}: can't be read ({error.strerror}); write one, or name it in {FILE_VARIABLE}"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    except RecursionError as error:
+        raise ConfigError(
+            f"{path}: not YAML: is nested too deeply, or holds itself; write it out"
+        ) from error
     except (
         yaml.YAMLError,
         # PyYAML lets these out where a tag doesn't fit its value.
-        *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+        *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
     ) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: not YAML: {_what_is_wrong(error)}") from error
     return from_mapping({} if content is None else content, str(path), path.absolute().parent)
 
 
@@ -119,12 +131,35 @@ def from_mapping(content: object, origin: str, base: Path) -> Settings:
     return msgspec.structs.replace(settings, database=database)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which also refuses a key that stands twice."""
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        raw = file.read(_MAX_BYTES + 1)
+    if len(raw) > _MAX_BYTES:
+        raise ConfigError(f"{path}: holds more than {_MAX_BYTES} bytes; is it the right file?")
+    return raw.decode()
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+
+def _what_is_wrong(error: Exception) -> str:
+    """Return what YAML's reader says and where, without the line, which may hold a secret."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        mark = error.problem_mark or error.context_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        return " ".join(f"{what}{where}".split())
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"a character that YAML doesn't allow at position {error.position}"
+    return "a tag doesn't fit its value"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which also refuses a key that stands twice, and bounds its own work."""
+
+    _merged = 0
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen: set[str] = set()
-        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
                 continue
             if key.value in seen:
@@ -132,7 +167,36 @@ class _Loader(yaml.SafeLoader):
                     None, None, f"{key.value!r} stands twice; keep one of them", key.start_mark
                 )
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        # What is merged is copied, and may itself hold what was merged, again and again.
+        for key, value in node.value:
+            if key.tag != "tag:yaml.org,2002:merge":
+                continue
+            for part in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if isinstance(part, yaml.MappingNode):
+                    self.flatten_mapping(part)
+                    self._merged += len(part.value)
+                if self._merged > _MAX_VALUES:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, "merges too many values; write them out", key.start_mark
+                    )
+        super().flatten_mapping(node)
+
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        """Return an int or float; a long one costs the square of its length."""
+        if len(node.value) > _MAX_DIGITS:
+            raise yaml.constructor.ConstructorError(
+                None, None, "a number of too many digits", node.start_mark
+            )
+        if node.tag.endswith(":int"):
+            return self.construct_yaml_int(node)
+        return self.construct_yaml_float(node)
+
+
+for _tag in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_number)
 
 
 class _Expanded(str):
@@ -145,19 +209,25 @@ class _Reading:
     def __init__(self, origin: str) -> None:
         self.origin = origin
         self.problems: list[str] = []
+        self._values = 0
 
     def wrong(self, path: str, what: str) -> None:
         self.problems.append(": ".join(part for part in (self.origin, path, what) if part))
 
     def expanded(self, value: Any, path: str, depth: int = 0) -> Any:
         """Return the value with the variables in its strings replaced."""
+        self._values += 1
+        if self._values > _MAX_VALUES:
+            if self._values == _MAX_VALUES + 1:
+                self.wrong(path[:80], f"is beyond the {_MAX_VALUES} values that may be set")
+            return _BROKEN
         if depth > _MAX_DEPTH:
             self.wrong(path[:80], "is nested too deeply, or holds itself; write it out")
             return _BROKEN
         if isinstance(value, Mapping):
             return {
                 key: self.expanded(item, _join(path, key), depth + 1)
-                for key, item in value.items()
+                for key, item in itertools.islice(value.items(), _MAX_VALUES + 1)
             }
         if isinstance(value, (list, tuple)):
             return [self.expanded(item, f"{path}[{n}]", depth + 1) for n, item in enumerate(value)]
@@ -193,7 +263,8 @@ class _Reading:
         if value is None or value is _BROKEN:
             value = {}
         if not isinstance(value, Mapping):
-            self.wrong(path, f"{show(value)} is not a section; write keys and values under it")
+            shown = "text" if isinstance(value, str) else show(value)
+            self.wrong(path, f"{shown} is not a section; write keys and values under it")
             return kind()
         fields = {field.name: field for field in msgspec.structs.fields(kind)}
         for key in value:
@@ -229,6 +300,9 @@ class _Reading:
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 self.wrong(where, "is no name for a URL; write letters, digits, - and _")
                 continue
+            if name.startswith(_OWN_PREFIX):
+                self.wrong(where, f"{_OWN_PREFIX} begins names of our own; choose another")
+                continue
             sink = self.struct(SinkSettings, item, where)
             untyped = item is None or (isinstance(item, Mapping) and item.get("type") is None)
             if untyped and name != "sse":
@@ -247,14 +321,15 @@ class _Reading:
         except msgspec.ValidationError as error:
             what, _, inner = str(error).partition(" - at `$")
             inner = inner.rstrip("`")
+            shown = "what stands here" if path in _SECRET else show(value)
             expected = re.match(r"Expected `(\w+)[^`]*`, got", what)
             if "matching regex" in what or "length >= 8" in what:
                 what = "is not a token; write 8 or more visible ASCII characters"
             elif expected:
-                subject = "" if inner else show(value) + " "
+                subject = "" if inner else shown + " "
                 what = f"{subject}is not {_KINDS.get(expected[1], expected[1])}"
             elif what.startswith(("Expected", "Invalid")):
-                what = f"{show(value)} is not allowed: {what[0].lower()}{what[1:]}"
+                what = f"{shown} is not allowed: {what[0].lower()}{what[1:]}"
             self.wrong(path + inner, what)
             return None
 
@@ -284,15 +359,15 @@ class _Reading:
         if scheme == "sqlite":
             usable = place.startswith("/") and place.strip("/") not in ("", ":memory:")
         else:
-            usable = scheme in _REDIS and bool(place.strip("/"))
+            usable = scheme in REDIS_SCHEMES and bool(place.strip("/"))
         if not usable:
-            # It may hold a password.
-            shown = database.url if "@" not in place else f"{scheme}://…"
             self.wrong(
                 "database.url",
-                f"{show(shown)} is not a log; write sqlite:/// and a file's path, "
+                f"{show(database.url)} is not a log; write sqlite:/// and a file's path, "
                 "e.g. sqlite:///data/events.db, or e.g. redis://host:6379/0",
             )
+        elif scheme != "sqlite" and (what := redis_fault(database.url)):
+            self.wrong("database.url", what)
         elif database.replicas and scheme in ("sqlite", "redis+cluster"):
             self.wrong("database.replicas", f"{scheme} has none to wait for; leave it out")
 

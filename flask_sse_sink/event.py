@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import itertools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any
@@ -132,6 +132,41 @@ def new_event(event_type: str, data: Any = UNSET, **fields: Any) -> NewEvent:
     fields["event_type"] = event_type
     if data is not UNSET:
         fields["data"] = data
+    return _of_fields(fields)
+
+
+def new_events(items: Iterable[object]) -> list[NewEvent]:
+    """Return validated events built from mappings, each shaped like the envelope.
+
+    :raises InvalidEvent: every item that is no event is named by its index.
+    """
+    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
+        raise InvalidEvent([Fault("", f"Expected a list of events, got {_kind(items)}")])
+    events: list[NewEvent] = []
+    faults: list[Fault] = []
+    for index, item in enumerate(items):
+        if len(faults) >= MAX_FAULTS:
+            break
+        if not isinstance(item, Mapping):
+            faults.append(Fault(f"[{index}]", f"Expected an event (a mapping), got {_kind(item)}"))
+            continue
+        try:
+            events.append(_of_fields(dict(item)))
+        except InvalidEvent as error:
+            faults += [
+                Fault(f"[{index}].{loc}" if loc else f"[{index}]", msg)
+                for loc, msg in error.faults
+            ]
+    if faults:
+        raise InvalidEvent(faults)
+    return events
+
+
+def _kind(value: object) -> str:
+    return f"`{type(value).__name__}`"
+
+
+def _of_fields(fields: dict[str, Any]) -> NewEvent:
     try:
         text = _encode(fields)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:

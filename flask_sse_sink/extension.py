@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from . import access, config, host, metrics, signals
-from .event import Event, NewEvent, new_event
+from .event import Event, NewEvent, new_event, new_events
 from .exceptions import ConfigError, LogUnavailable, ServerStopping, TooManyClients
 from .lane import Lane, why_none
 from .log import Appended, EventLog, open_log
@@ -403,14 +403,14 @@ class SSESink:
         )
         return self._engine().append([event]).ids[0]
 
-    def publish_many(self, events: Sequence[Mapping[str, Any]]) -> Appended:
+    def publish_many(self, events: Iterable[Mapping[str, Any]]) -> Appended:
         """Store a batch, all or nothing, and stream it; each event is shaped like the envelope.
 
-        :raises InvalidEvent: one of them is wrong; none was stored.
+        :raises InvalidEvent: some of them are wrong, which it names by index; none was stored.
         :raises LogUnavailable: none was stored.
         :raises RuntimeError: it isn't clear which app is meant.
         """
-        return self._engine().append([new_event(**event) for event in events])
+        return self._engine().append(new_events(events))
 
     def close(self) -> None:
         """End the streams and threads of every app of this extension, and close the logs."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 # A type has 255 characters at most; ".*" adds two.
 _MAX_LENGTH = 257
+#: So many patterns a request may have.
+MAX_PATTERNS = 256
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -15,7 +18,8 @@ class Filter(NamedTuple):
     """What a set of patterns lets through. Equal filters compare and hash equal.
 
     ``everything`` stands for ``*``. A prefix keeps its dot, and is compared to the letter:
-    ``user.*`` takes ``user.login``, but neither ``user`` nor ``users.x``.
+    ``user.*`` takes ``user.login``, but neither ``user`` nor ``users.x``. Prefixes are sorted, and
+    none begins with another.
     """
 
     everything: bool
@@ -30,10 +34,12 @@ class Filter(NamedTuple):
         """Return the filter that lets through what both this and the other do, perhaps nothing."""
         if self.everything or other.everything:
             return other if self.everything else self
-        exact = {name for name in self.exact if other.matches(name)}
-        exact |= {name for name in other.exact if self.matches(name)}
+        exact = self.exact & other.exact
+        exact |= {name for name in self.exact if _covered(name, other.prefixes)}
+        exact |= {name for name in other.exact if _covered(name, self.prefixes)}
         # Of two prefixes the longer one, if it begins with the other.
-        longer = {max(p, q) for p in self.prefixes for q in other.prefixes if _nested(p, q)}
+        longer = {p for p in self.prefixes if _covered(p, other.prefixes)}
+        longer |= {p for p in other.prefixes if _covered(p, self.prefixes)}
         return _widest(exact, longer)
 
     def patterns(self) -> list[str]:
@@ -65,16 +71,24 @@ def parse(patterns: Iterable[str]) -> Filter:
     return EVERYTHING if everything else _widest(exact, prefixes)
 
 
-def _nested(p: str, q: str) -> bool:
-    return p.startswith(q) or q.startswith(p)
+def _covered(text: str, prefixes: Sequence[str]) -> bool:
+    """Return whether the text begins with one of the prefixes of a filter.
+
+    Of sorted prefixes that don't begin with each other, only the last one that isn't above the
+    text can be its beginning.
+    """
+    place = bisect_right(prefixes, text)
+    return place > 0 and text.startswith(prefixes[place - 1])
 
 
-def _widest(exact: set[str], prefixes: set[str]) -> Filter:
+def _widest(exact: Iterable[str], prefixes: Iterable[str]) -> Filter:
     """Return the filter of these, without those that another one covers."""
-    widest = tuple(
-        sorted(p for p in prefixes if not any(p != q and p.startswith(q) for q in prefixes))
-    )
-    return Filter(False, frozenset(e for e in exact if not e.startswith(widest)), widest)
+    widest: list[str] = []
+    for prefix in sorted(prefixes):
+        # What begins with a prefix comes right after it.
+        if not widest or not prefix.startswith(widest[-1]):
+            widest.append(prefix)
+    return Filter(False, frozenset(e for e in exact if not _covered(e, widest)), tuple(widest))
 
 
 def parse_query(values: Iterable[str]) -> Filter:
@@ -82,10 +96,15 @@ def parse_query(values: Iterable[str]) -> Filter:
 
     Empty values are as none given, and none given lets everything through.
 
-    :raises ValueError: a pattern is malformed.
+    :raises ValueError: a pattern is malformed, or there are more than :data:`MAX_PATTERNS`.
     """
-    patterns = [part.strip(" ") for value in values for part in value.split(",")]
-    return parse(p for p in patterns if p) if any(patterns) else EVERYTHING
+    parts = (part.strip(" ") for value in values for part in value.split(","))
+    patterns = [part for part in parts if part]
+    if len(patterns) > MAX_PATTERNS:
+        raise ValueError(
+            f"{len(patterns)} patterns; send at most {MAX_PATTERNS}, or wider ones like `user.*`"
+        )
+    return parse(patterns) if patterns else EVERYTHING
 
 
 def _check(pattern: str) -> None:

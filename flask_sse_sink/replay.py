@@ -15,6 +15,9 @@ from .settings import Replay as Bound
 
 PAGE = 500
 EARLIEST = "earliest"
+#: The names of the last id in a query, in the order in which they are looked at: ours, and those
+#: that EventSource libraries send which can't set headers.
+QUERY_NAMES = ("last_event_id", "lastEventId", "lastEventID", "Last-Event-ID")
 
 _ID = re.compile(r"[0-9]{1,19}")
 _MAX_ID = 2**63 - 1
@@ -34,8 +37,8 @@ class Asked(NamedTuple):
 def parse(header: str | None, query: str | None, identity: str | None = None) -> Asked | None:
     """Return where a request wants to go on, None where it wants live events only.
 
-    ``header`` is its ``Last-Event-ID``, which wins, ``query`` what stands in ``last_event_id``
-    and ``identity`` in ``log``. Empty ones are as none.
+    ``header`` is its ``Last-Event-ID``, which wins, ``query`` what stands in the
+    query under one of :data:`QUERY_NAMES`, and ``identity`` in ``log``. Empty ones are as none.
 
     :raises ValueError: it is no id; the message tells how to write one.
     """

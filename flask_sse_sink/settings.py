@@ -31,6 +31,7 @@ _ORIGIN = re.compile(
     r"(?P<host>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])"
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
 )
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -239,6 +240,34 @@ def _nearest_origin(text: str) -> str:
     return origin if _is_origin(origin) else ""
 
 
+class Host(Value, str):
+    """A name or an address to listen on, without a scheme or port."""
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        if not isinstance(value, str):
+            raise ValueError(f"{show(value)} is not text; put it in quotes")
+        if not _is_host(value):
+            raise ValueError(
+                f"{show(value)} is not an address; write a host's name or address alone, "
+                "e.g. 127.0.0.1, 0.0.0.0 or ::1 (the port is server.port)"
+            )
+        return cls(value)
+
+    @staticmethod
+    def schema() -> dict[str, Any]:
+        return {"type": "string", "examples": ["127.0.0.1", "0.0.0.0", "::1"]}
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        # What ends in a number is an address, and would be a wrong one.
+        return bool(_HOST_NAME.fullmatch(text)) and not text.rpartition(".")[2].isdigit()
+    return True
+
+
 def _default(value: Value) -> Any:
     """Return a default that msgspec leaves out of the JSON Schema: it can't write these."""
     return msgspec.field(default_factory=lambda: value)
@@ -250,7 +279,7 @@ Token = Annotated[str, Meta(min_length=8, pattern=r"^[\x21-\x7e]+\Z")]
 class ServerSettings(Struct, frozen=True, kw_only=True):
     """How the server listens. Read by gunicorn.conf.py."""
 
-    host: Annotated[str, Meta(min_length=1, description="address to listen on")] = "127.0.0.1"
+    host: Annotated[Host, Meta(description="address to listen on")] = _default(Host("127.0.0.1"))
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on")] = 8000
     workers: Annotated[int, Meta(ge=1, le=1024, description="processes")] = 2
     max_clients: Annotated[
@@ -444,6 +473,9 @@ def _parsed(text: str) -> float | None:
 
 def show(value: object) -> str:
     """Return a value as an error names it: short, and the way YAML writes it."""
+    if isinstance(value, str) and "@" in value:
+        # A URL with a password, perhaps one that can't be taken apart.
+        return f'"{value.partition("://")[0][:20]}://…"' if "://" in value else "text with an @"
     if isinstance(value, str):
         return f'"{value}"' if len(value) <= 80 else f'"{value[:80]}…"'
     if value is None:

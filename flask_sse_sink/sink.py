@@ -287,7 +287,8 @@ class Sink:
             return None
         query = request.args
         header = request.headers.get("Last-Event-ID")
-        return replay.parse(header, query.get("last_event_id"), query.get("log"))
+        named = (query.get(name, "").strip() for name in replay.QUERY_NAMES)
+        return replay.parse(header, next(filter(None, named), None), query.get("log"))
 
     def _headers(self, host: Host) -> dict[str, str]:
         if not self.settings.replay.on:

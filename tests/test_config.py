@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import tempfile
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flask_sse_sink import LogUnusable, create_app
 from flask_sse_sink.config import FILE_VARIABLE, default_file, from_mapping, load
 from flask_sse_sink.exceptions import ConfigError
+from flask_sse_sink.extension import engine_of
+from flask_sse_sink.log import open_log
+from flask_sse_sink.log.redis import RedisLog
 from flask_sse_sink.settings import Interval, Settings, SinkSettings, Size, schema, stream_url
 
 HERE = Path("/srv/app")
@@ -498,3 +506,202 @@ def test_what_is_no_origin_is_refused_with_the_one_that_is_meant(
 def test_every_origin_stands_alone() -> None:
     (problem,) = _problems({"sink": {"sse": {"cors_origins": ["*", "https://a.example"]}}})
     assert problem.startswith('c.yaml: sink.sse.cors_origins: "*" stands beside others; keep it')
+
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"database: {{url: 'redis://:{SECRET}/x@host:6379/0'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis://:{SECRET}#x@host:6379/0'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis://:{SECRET}?x@host:6379/0'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis://:{SECRET}?x=y@host:6379/0'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis://u:{SECRET}@host:port/0'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis://u:{SECRET}@host:99999/0'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis://u:{SECRET}@host:6379/abc'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis://u:{SECRET}@[::1/0'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis://u:{SECRET}@ho st/0'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis://u:{SECRET}@host?db=x'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis://host?password={SECRET}&db=x'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis://host?passwort={SECRET}'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis+sentinel://u:{SECRET}@host'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis+sentinel://u:{SECRET}@host:x/service'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis+cluster://u:{SECRET}@host/1'}}\nsink: {{sse: }}",
+        f"database: {{url: 'postgres://u:{SECRET}@host/0'}}\nsink: {{sse: }}",
+        f"database: {{url: 'redis:/u:{SECRET}@host/0'}}\nsink: {{sse: }}",
+        f"database: {{url: ['redis://u:{SECRET}@host/0']}}\nsink: {{sse: }}",
+        f"database: 'redis://u:{SECRET}@host/0'\nsink: {{sse: }}",
+        f"ingest: {{tokens: {SECRET}}}\nsink: {{sse: }}",
+        f"ingest: {{tokens: ['{SECRET}', short]}}\nsink: {{sse: }}",
+        f"ingest: {{tokens: ['{SECRET} ']}}\nsink: {{sse: }}",
+        f"ingest: {{tokens: [[{SECRET}]]}}\nsink: {{sse: }}",
+        f"ingest: {SECRET}\nsink: {{sse: }}",
+        f"{SECRET}",
+        f"ingest: {{tokens: ['{SECRET}\nsink: {{sse: }}",
+        f"ingest: {{tokens: [{SECRET}: x: y]}}",
+        f"ingest: {{tokens: [!!int {SECRET}]}}",
+        f"ingest: {{tokens: [!!float {SECRET}]}}",
+        f"ingest: {{tokens: [!!timestamp {SECRET}]}}",
+        f"ingest: {{tokens: [!!binary {SECRET}]}}",
+        f"ingest: {{tokens: [\0{SECRET}]}}",
+        f"server: {{host: 'http://u:{SECRET}@host'}}\nsink: {{sse: }}",
+    ],
+)
+def test_no_message_repeats_a_secret(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        create_app(file)
+    assert SECRET not in str(caught.value)
+    # Nor any part of it that a URL was parted at.
+    assert "hunter2" not in str(caught.value)
+    assert all(problem for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host",
+        "redis://host:6379",
+        "redis://host:6379/0",
+        "redis://:p%2Fw%23%3F@host:6379/0",
+        "redis://:p@w@host:6379/0",
+        "rediss://user:pw@host/3?ssl_cert_reqs=none&socket_timeout=2.5",
+        "valkey://10.0.0.1:6379/0?client_name=x",
+        "redis://[::1]:6379/0",
+        "redis://host_with-all.chars:1/15",
+        "unix:///run/redis.sock?db=2",
+        "unix://user:pw@/run/redis.sock",
+        "redis+sentinel://a,b:26379,10.0.0.1:1/service/0",
+        "redis+sentinel://u:pw@a/service",
+        "redis+cluster://host:7000",
+    ],
+)
+def test_a_url_of_redis_is_taken(url: str) -> None:
+    assert _read(database={"url": url}).database.url == url
+    log = open_log(_read(database={"url": url}).database)
+    assert isinstance(log, RedisLog)
+    assert log.name == re.sub("//.*@", "//", url).partition("?")[0]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["http://0.0.0.0", "0.0.0.0:8000", "[::1]", "[::1]:8000", "a b", "unix:/x", "", "256.1.1.1"]
+    + ["1.2.3", "a..b", "*", "localhost/", ":8000", "::1::", "\u00e9.example", "x" * 300, ".a"],
+)
+def test_a_host_with_a_scheme_or_port_is_refused(host: str) -> None:
+    (problem,) = _problems({"sink": {"sse": None}, "server": {"host": host}})
+    assert problem.startswith("c.yaml: server.host: ")
+    assert "(the port is server.port)" in problem
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "::1", "localhost", "a-b.example", "fe80::1%1"])
+def test_a_host_is_a_name_or_an_address(host: str) -> None:
+    assert _read(server={"host": host}).server.host == host
+
+
+@pytest.mark.parametrize("name", ["sse_sink_ingest", "sse_sink_health", "sse_sink_pages"])
+def test_a_sink_is_not_named_like_a_blueprint_of_ours(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(f"sink: {{{name}: {{type: sse}}}}\n")
+    with pytest.raises(ConfigError, match=f"sink.{name}: sse_sink_ begins names of our own"):
+        create_app(file)
+
+
+@pytest.mark.parametrize("name", ["static", "ingest", "metrics", "healthz", "readyz", "-"])
+def test_any_name_of_a_sink_is_taken_or_refused(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(f"database: {{url: 'sqlite:///e.db'}}\nsink: {{{name}: {{type: sse}}}}\n")
+    with contextlib.suppress(ConfigError):
+        engine_of(create_app(file)).close()
+
+
+@pytest.mark.parametrize("place", ["", "sub/", "x" * 300, "file/x.db"])
+def test_a_place_where_no_log_can_be_is_told_or_waited_for(tmp_path: Path, place: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "file").touch()
+    file = tmp_path / "c.yaml"
+    file.write_text(f"database: {{url: 'sqlite:///{tmp_path}/{place}'}}\nsink: {{sse: }}\n")
+    if place == "file/x.db":
+        engine_of(create_app(file)).close()
+        return
+    with pytest.raises(LogUnusable, match="name a(nother)? file"):
+        create_app(file)
+
+
+def _bomb(levels: int, width: int, merge: bool) -> str:
+    """Return YAML in which each level holds the one before so many times."""
+    lines = ["x0: &x0 {" + ", ".join(f"k{n}: 1" for n in range(width)) + "}"]
+    for level in range(1, levels):
+        inner = ", ".join([f"*x{level - 1}"] * width)
+        lines.append(f"x{level}: &x{level} " + (f"{{<<: [{inner}]}}" if merge else f"[{inner}]"))
+    return "\n".join([*lines, f"sink: *x{levels - 1}"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _bomb(9, 9, False),
+        _bomb(9, 9, True),
+        _bomb(3, 3000, False),
+        _bomb(3, 3000, True),
+        _bomb(19, 2, True),
+        "a: &a {<<: *a}",
+        "sink: {sse: {match: [" + "x, " * 30_000 + "]}}",
+        "sink: {sse: {queue_size: " + "1:" * 50_000 + "1}}",
+        "sink: {sse: {queue_size: " + "9" * 5000 + "}}",
+        "sink: {sse: {retry: " + "1:" * 50_000 + "1.5}}",
+        "#" * 300_000,
+    ],
+    ids=["list", "merge", "wide", "wide merge", "deep merge", "itself", "long", "int", "digits"]
+    + ["float", "large"],
+)
+def test_a_bomb_is_refused_soon_and_in_little_memory(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    began = time.process_time()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError) as caught:
+            load(file)
+        assert tracemalloc.get_traced_memory()[1] < 300 * 2**20
+    finally:
+        tracemalloc.stop()
+    # Tracing makes it slower by far.
+    assert time.process_time() - began < 30
+    assert len(str(caught.value)) < 20_000
+
+
+def test_a_mapping_that_is_merged_before_it_is_read_is_no_repeat(tmp_path: Path) -> None:
+    settings = _load(
+        tmp_path,
+        "sink:\n  a: &a {type: sse, retry: 1}\n  b: &b {<<: *a, retry: 2}\n"
+        "  c: {<<: *b, retry: 3}\n  d: {<<: [*b, *a]}\n",
+    )
+    assert [float(settings.sink[name].retry) for name in "abcd"] == [1, 2, 3, 2]
+
+
+_urls = st.builds(
+    "{}{}{}{}{}".format,
+    st.sampled_from(["sqlite:///", "sqlite://", "redis://", "unix://", "redis+sentinel://", "x:"]),
+    st.sampled_from(["", "u:p@", ":p/w@", ":p#w@", "@", "[", "::"]),
+    st.sampled_from(["", "h", "h:1", "h:x", "[::1]", "[::1", "a,b", "events.db", "%zz"]),
+    st.sampled_from(["", "/", "/0", "/abc", "/s/0", "//", "/\u00e9"]),
+    st.sampled_from(["", "?db=1", "?db=x", "?ssl_x=1", "?", "#", "?a", "?timeout=1&x=%"]),
+)
+
+
+@given(_urls | st.text(max_size=30))
+@settings(max_examples=300, deadline=None)
+def test_any_database_url_opens_a_log_or_is_a_config_error(url: str) -> None:
+    try:
+        log = open_log(from_mapping(_with_url(url), "c.yaml", HERE).database)
+    except ConfigError:
+        return
+    log.close()
+
+
+def _with_url(url: str) -> dict[str, Any]:
+    return {"sink": {"sse": None}, "database": {"url": url}}

@@ -12,6 +12,7 @@ import threading
 import uuid
 import weakref
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -222,6 +223,48 @@ def test_a_batch_is_published_whole_or_not_at_all(make_app: MakeApp, tmp_path: P
     with pytest.raises(InvalidEvent):
         sse.publish_many([{"event_type": "a"}, {"event_type": ""}])
     assert sse.publish("c") == 3
+
+
+A = {"event_type": "a"}
+
+
+@pytest.mark.parametrize(
+    ("events", "locs"),
+    [
+        ([{}], ["[0]"]),
+        ([1], ["[0]"]),
+        ([A, {}, None, "a", A, {"event_type": ""}], ["[1]", "[2]", "[3]", "[5].event_type"]),
+        ([A, {"event_type": "a", "colour": "red"}], ["[1]"]),
+        ([{"event_type": "a", 1: 2}], ["[0]"]),
+        ([{"event_type": "a", (1, 2): 3}], ["[0]"]),
+        ([{"event_type": "a", "id": 3}], ["[0]"]),
+        ([{"event_type": "a", "meta": []}], ["[0].meta"]),
+        ([A, {"event_type": "a", "data": object()}], ["[1]"]),
+        ([{"event_type": None}], ["[0].event_type"]),
+        ([[]], ["[0]"]),
+        ([1] * 1000, [f"[{n}]" for n in range(100)]),
+        (A, [""]),
+        ("ab", [""]),
+        (5, [""]),
+        (None, [""]),
+    ],
+)
+def test_what_is_no_event_in_a_batch_is_named_by_its_index(
+    make_app: MakeApp, tmp_path: Path, events: Any, locs: list[str]
+) -> None:
+    app = Flask("a")
+    with pytest.raises(InvalidEvent) as caught:
+        SSESink(app, mapping(tmp_path)).publish_many(events)
+    assert [fault.loc for fault in caught.value.faults] == locs
+    assert all(fault.msg for fault in caught.value.faults)
+    assert engine_of(app).relay is None
+
+
+def test_a_batch_may_be_any_iterable_of_mappings(make_app: MakeApp, tmp_path: Path) -> None:
+    app = Flask("a")
+    sse = SSESink(app, mapping(tmp_path))
+    assert sse.publish_many(MappingProxyType(A) for _ in range(3)).ids == [1, 2, 3]
+    assert sse.publish_many(()).ids == []
 
 
 @pytest.mark.parametrize("data", [object(), {"a": {1, object()}}, "\ud800", {(1, 2): 3}])

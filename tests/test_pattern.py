@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_sse_sink import pattern
 from flask_sse_sink.pattern import EVERYTHING, Filter, parse, parse_query
 
 
@@ -137,6 +140,34 @@ def test_a_query_is_a_filter_or_a_value_error(values: list[str]) -> None:
         assert "is not a pattern" in str(error)
     else:
         assert parse_query([",".join(found.patterns())]) == found
+
+
+def test_a_query_has_256_patterns_at_most() -> None:
+    names = [f"n{n}.*" for n in range(256)]
+    assert len(parse_query(names).prefixes) == 256
+    assert parse_query([",".join(names) + ",,", ""]) == parse_query(names)
+    for values in ([*names, "x"], [",".join(names), "x"], ["a"] * 257, [",".join("a" * 257)]):
+        with pytest.raises(ValueError, match="257 patterns; send at most 256"):
+            parse_query(values)
+
+
+def test_many_patterns_cost_little_more_than_few() -> None:
+    compared = 0
+
+    class Counted(str):
+        def startswith(self, *args: Any) -> bool:
+            nonlocal compared
+            compared += len(args[0]) if isinstance(args[0], tuple) else 1
+            return super().startswith(*args)
+
+    for count in (100, 1_000, 10_000):
+        compared = 0
+        some = pattern._widest(
+            [Counted(f"e{n}") for n in range(count)], [Counted(f"p{n}.") for n in range(count)]
+        )
+        other = Filter(False, frozenset(), tuple(sorted(Counted(f"p{n}.") for n in range(count))))
+        assert len(some.narrowed(other).prefixes) == count
+        assert compared < 10 * count
 
 
 _SOME = st.lists(

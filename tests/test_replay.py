@@ -154,6 +154,38 @@ def test_what_was_missed_comes_and_then_the_live_events(app: Flask, way: str) ->
     stream.close()
 
 
+@pytest.mark.parametrize(
+    ("query", "header", "first"),
+    [
+        ("lastEventId=2", None, 3),
+        ("lastEventID=2", None, 3),
+        ("Last-Event-ID=2", None, 3),
+        ("Last-Event-ID=4&lastEventID=3&lastEventId=2&last_event_id=1", None, 2),
+        ("Last-Event-ID=4&lastEventID=3&lastEventId=2", None, 3),
+        ("Last-Event-ID=4&lastEventID=3", None, 4),
+        ("Last-Event-ID=3&lastEventID=&lastEventId=%20&last_event_id=", None, 4),
+        ("lastEventId=x&last_event_id=1", None, 2),
+        ("lastEventId=3", "1", 2),
+        ("lastEventId=3", "", 4),
+    ],
+)
+def test_the_last_id_is_taken_under_the_names_that_libraries_send(
+    app: Flask, query: str, header: str | None, first: int
+) -> None:
+    publish(app, "a", "b", "c", "d", "e")
+    stream = follow(app, query, header)
+    assert stream.frame() == connected()
+    assert ids(stream, 6 - first) == list(range(first, 6))
+    stream.close()
+
+
+@pytest.mark.parametrize("name", ["lastEventId", "lastEventID", "Last-Event-ID"])
+def test_what_is_no_id_under_another_name_is_a_400(app: Flask, name: str) -> None:
+    answer = app.test_client().get(f"/events_stream/?{name}=x")
+    assert answer.status_code == 400
+    assert "is no event's id" in answer.get_json(force=True)["detail"]
+
+
 def test_a_replayed_frame_is_the_one_that_was_streamed(app: Flask) -> None:
     live = follow(app)
     live.frame()

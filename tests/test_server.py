@@ -295,6 +295,33 @@ def test_a_bad_configuration_ends_gunicorn_with_its_mistakes(tmp_path: Path) -> 
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("server: {host: 'http://0.0.0.0:80'}\nsink: {sse: }\n", "server.host: "),
+        ("database: {url: 'sqlite:///'}\nsink: {sse: }\n", "database.url: "),
+        ("database: {url: 'sqlite:///.'}\nsink: {sse: }\n", "is a folder; name a file in it"),
+        ("database: {url: 'redis://:a/b@h:1'}\nsink: {sse: }\n", "holds / ? or #"),
+        ("database: {url: 'rediss://h?ssl_x=1'}\nsink: {sse: }\n", "its option ssl_x"),
+        ("sink: {sse_sink_ingest: {type: sse}}\n", "begins names of our own"),
+    ],
+)
+def test_a_mistake_ends_gunicorn_without_a_traceback(tmp_path: Path, text: str, told: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    done = subprocess.run(
+        gunicorn_command(tmp_path, "--bind", "127.0.0.1:0"),
+        cwd=tmp_path,
+        env=environment(config),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+    )
+    assert done.returncode != 0
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+
+
 def test_a_file_that_is_no_log_ends_gunicorn_with_the_cure(tmp_path: Path) -> None:
     (tmp_path / "events.db").write_text("no database, but longer than a header is. " * 5)
     config = tmp_path / "config.yaml"

@@ -156,7 +156,7 @@ class EventLog(Protocol):
 def open_log(settings: DatabaseSettings) -> EventLog:
     """Return the log that the settings name. Nothing is opened before it is used.
 
-    :raises ConfigError: a library that it needs isn't installed.
+    :raises ConfigError: a library that it needs isn't installed, or doesn't take an option.
     """
     if settings.url.startswith("sqlite:///"):
         from .sqlite import SQLiteLog
@@ -164,10 +164,13 @@ def open_log(settings: DatabaseSettings) -> EventLog:
         return SQLiteLog(settings.url.removeprefix("sqlite:///"))
     try:
         from .redis import RedisLog
+        from .redis_client import refused_option
     except ImportError as error:
         raise ConfigError(
             "database.url: Redis needs one more library: pip install 'flask-sse-sink[redis]'"
         ) from error
+    if what := refused_option(settings.url):
+        raise ConfigError(f"database.url: {what}")
     return RedisLog(settings.url, settings.replicas)
 
 

@@ -21,6 +21,7 @@ from .. import event as envelope
 from ..event import Event, NewEvent, Source
 from ..exceptions import LogUnavailable, LogUnusable
 from ..pattern import Filter
+from ..redis_url import without_password
 from . import (
     NARROW_TYPES,
     NO_COPY,
@@ -33,15 +34,7 @@ from . import (
     now_us,
 )
 from .dates import FAR_FUTURE_US, Dates
-from .redis_client import (
-    ERRORS,
-    TIMEOUT_SECONDS,
-    UNREACHABLE,
-    connect,
-    cure,
-    disconnect,
-    without_password,
-)
+from .redis_client import ERRORS, TIMEOUT_SECONDS, UNREACHABLE, connect, cure, disconnect
 from .redis_scripts import (
     ABOUT,
     APPEND,

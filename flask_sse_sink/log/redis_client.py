@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis import exceptions
@@ -105,6 +105,24 @@ def connect(url: str, timeout: float) -> Any:
     return redis.Redis(connection_pool=pool)
 
 
+def refused_option(url: str) -> str:
+    """Return which of the options in a URL, after its ``?``, the library refuses; opens nothing.
+
+    Without their values, one of which may be a password.
+    """
+    parts = urlsplit(_in_redis_words(url))
+    if not parts.query or parts.scheme == "redis+sentinel":
+        return ""
+    place = f"{parts.scheme.removesuffix('+cluster')}://localhost/"
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        try:
+            pool = redis.ConnectionPool.from_url(f"{place}?{urlencode([(name, value)])}")
+            pool.connection_class(**pool.connection_kwargs)
+        except (redis.RedisError, TypeError, ValueError, OSError):
+            return f"its option {name[:80]} can't be used; leave it out, or mend its value"
+    return ""
+
+
 def disconnect(client: Any) -> None:
     """Close all connections of a client that :func:`connect` made."""
     client.close()
@@ -140,14 +158,6 @@ def _in_redis_words(url: str) -> str:
         if url.startswith(name):
             return same + url.removeprefix(name)
     return url
-
-
-def without_password(url: str) -> str:
-    """Return the URL as it may be shown."""
-    parts = urlsplit(url)
-    login, at, host = parts.netloc.rpartition("@")
-    user = login.partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}{at}{host}" if user else host, query=""))
 
 
 def cure(error: Exception) -> tuple[str, str]:

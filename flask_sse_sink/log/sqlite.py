@@ -95,11 +95,19 @@ class SQLiteLog:
         self._dates = Dates(str(self.path))
 
     def inspect(self) -> None:
-        if self.path.is_file() and self.path.stat().st_size:
-            with self._errors():
-                uri = f"{self.path.absolute().as_uri()}?mode=ro"
-                with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
-                    check_version(db, self.path)
+        try:
+            if self.path.is_dir():
+                raise LogUnusable(f"{self.path}: is a folder; name a file in it in database.url")
+            if not self.path.is_file() or not self.path.stat().st_size:
+                return
+        except OSError as error:
+            raise LogUnusable(
+                f"{self.path}: {error.strerror}; name another file in database.url"
+            ) from error
+        with self._errors():
+            uri = f"{self.path.absolute().as_uri()}?mode=ro"
+            with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+                check_version(db, self.path)
 
     def append(self, events: Sequence[NewEvent]) -> Appended:
         batch = _Batch(events)

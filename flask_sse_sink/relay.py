@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -112,7 +113,9 @@ class Relay:
     def stop(self) -> None:
         """End the thread and wait for it."""
         self._loop.stopping.set()
-        self._log.interrupt()
+        # Without a descriptor to wake the thread with, it notices within TAIL_SECONDS.
+        with contextlib.suppress(OSError):
+            self._log.interrupt()
         self._loop.stop()
 
     def pump(self, rounds: int = ROUNDS) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import gc
 import os
 import resource
@@ -448,6 +449,20 @@ def test_a_start_that_fails_half_way_leaves_nothing_and_can_be_made_again(
                 engine_of(app).started()
             assert (sorted(thread.name for thread in threading.enumerate()), fds()) == before
     assert publish(app, "b") == [2]
+
+
+def test_a_close_ends_threads_that_can_not_be_woken(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    publish(app, "a")
+
+    def fail() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(engine_of(app).log, "interrupt", fail)
+    engine_of(app).close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("sse-sink-")]
 
 
 def test_a_start_without_descriptors_leaves_nothing(make_app: MakeApp) -> None:

@@ -100,6 +100,11 @@ class Metrics:
         self.missed = counter("missed", "Event frames that slow clients lost", "sink")
         self.waiting = gauge("queue_frames", "Frames that wait in clients' queues", "livesum")
         self.most = gauge("queue_frames_most", "Frames in the fullest queue", "livemax")
+        self._waiting_bytes = Gauge(
+            "sse_sink_queue_bytes",
+            "Bytes of the events that wait in clients' queues, each counted once a worker",
+            multiprocess_mode="livesum",
+        )
         self.seconds = Histogram(
             "sse_sink_delivery_seconds",
             "From an event's being stored to its having been written, "
@@ -116,6 +121,10 @@ class Metrics:
             self._stored.inc(accepted)
         if duplicates:
             self._duplicates.inc(duplicates)
+
+    def waiting_bytes(self, count: int) -> None:
+        """Tell how many bytes wait in all queues of this process."""
+        self._waiting_bytes.set(count)
 
     def sink(self, name: str) -> SinkMetrics:
         """Return the metrics of the sink with this name."""

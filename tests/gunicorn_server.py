@@ -187,6 +187,7 @@ class Server:
         workers: int = 2,
         max_clients: int = 100,
         token: str = "",
+        server: str = "",
         sink: str = "",
         database: str = "",
         url: str = "",
@@ -207,7 +208,7 @@ class Server:
         place = url or f"sqlite:///{self.database}"
         config.write_text(
             f"server: {{port: {self.port}, workers: {workers}, max_clients: {max_clients}, "
-            f"direct_send: {str(self.direct_send).lower()}}}\n"
+            f"direct_send: {str(self.direct_send).lower()}{', ' if server else ''}{server}}}\n"
             f"database: {{url: '{place}'{', ' if database else ''}{database}}}\n"
             f"ingest: {{{f'tokens: [{token}]' if token else 'auth: none'}}}\n"
             f"sink: {{events_stream: {{type: sse{', ' if sink else ''}{sink}}}{other_sinks}}}\n"

@@ -6,10 +6,9 @@ import re
 import time
 
 import pytest
-from chunks import chunk, event, messages
+from chunks import chunk, messages
 
 from flask_sse_sink import frame
-from flask_sse_sink.chunk import Chunk
 from flask_sse_sink.client import Client
 from flask_sse_sink.exceptions import LogUnavailable
 from flask_sse_sink.pattern import EVERYTHING
@@ -29,11 +28,6 @@ def is_closing(data: bytes) -> bool:
 
 def nothing(client: Client) -> None:
     pass
-
-
-def test_a_chunk_of_one_event_shares_that_events_frame() -> None:
-    one = event(1)
-    assert Chunk([one]).data is frame.message(one)
 
 
 def test_a_stream_begins_with_the_greeting_and_ends_with_the_closing_frame() -> None:

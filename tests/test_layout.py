@@ -13,8 +13,8 @@ import flask_sse_sink
 ROOT = Path(flask_sse_sink.__file__).parent
 ORDER = (
     "exceptions event pattern frame settings config signals metrics log loop relay retention "
-    "peer host chunk replay lane outbox client watch slots access problem sink views extension "
-    "server gunicorn cli"
+    "peer host memory chunk replay lane outbox client watch slots access problem sink views "
+    "extension server gunicorn cli"
 ).split()
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 

@@ -18,10 +18,13 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from . import access, config, host, metrics, signals
+from .chunk import release
 from .event import Event, NewEvent, new_event, new_events
 from .exceptions import ConfigError, LogUnavailable, ServerStopping, TooManyClients
 from .lane import Lane, why_none
 from .log import Appended, EventLog, open_log
+from .memory import Memory
+from .outbox import shrink_fullest
 from .problem import public_cause
 from .relay import Relay
 from .retention import Retention
@@ -39,6 +42,8 @@ _log = logging.getLogger(__name__)
 # and none when it recycles.
 _POLL_SECONDS = 0.1
 _TICK_SECONDS = 0.5
+# How often the log says at most that queues were cut short.
+_WARNING_SECONDS = 60.0
 
 
 class Engine:
@@ -51,7 +56,9 @@ class Engine:
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = weakref.ref(app)
         self.settings = settings
-        self.sinks = {name: Sink(name, sink) for name, sink in settings.sink.items()}
+        #: Counts the frames that wait for the clients of all sinks.
+        self.memory = Memory(settings.server.queue_bytes)
+        self.sinks = {name: Sink(name, sink, self.memory) for name, sink in settings.sink.items()}
         self._reset()
         _engines.add(self)
 
@@ -68,6 +75,7 @@ class Engine:
         #: Why events aren't sent directly, as far as it was logged.
         self._told: set[str] = set()
         self._next_look = 0.0
+        self._next_warning = 0.0
         self.log: EventLog = open_log(self.settings.database)
         self._relay: Relay | None = None
         self._retention: Retention | None = None
@@ -82,6 +90,7 @@ class Engine:
             _inherited.append((self.log, self._relay, self._watcher))
             for sink in self.sinks.values():
                 sink.reset()
+            self.memory.reset()
             self._reset()
 
     def started(self) -> Relay:
@@ -265,6 +274,7 @@ class Engine:
             self._next_look = now + 1.0
             self._supervise()
             self.slots.settle()
+            metrics.get().waiting_bytes(self.memory.used)
             for name, sink in self.sinks.items():
                 waiting = [client.waiting for client in sink.clients]
                 metrics.get().sink(name).queued(sum(waiting), max(waiting, default=0))
@@ -290,6 +300,22 @@ class Engine:
         app = self._app()
         if app is not None:
             signals.emit(signals.events_stored, app, events=events)
+            release(events)
+            if self.memory.exceeded:
+                self._shrink_queues()
+
+    def _shrink_queues(self) -> None:
+        """Let the fullest queues lose what is too much for the process."""
+        clients = [client for sink in self.sinks.values() for client in sink.clients]
+        shrink_fullest([client.outbox for client in clients], self.memory)
+        now = time.monotonic()
+        if now >= self._next_warning:
+            self._next_warning = now + _WARNING_SECONDS
+            _log.warning(
+                "more than server.queue_bytes: %d waits for slow clients; the fullest queues lose "
+                "their oldest events, which `missed` tells their clients",
+                self.memory.limit,
+            )
 
     def _lose(self, first_id: int, last_id: int) -> None:
         for sink in self.sinks.values():

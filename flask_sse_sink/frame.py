@@ -45,14 +45,11 @@ def encode(
 
 
 def message(event: Event) -> bytes:
-    """Return the stored event as one frame, encoding it only the first time it is asked for.
+    """Return the stored event as one frame.
 
     The envelope is a single line of JSON, in which a line end can't stand unescaped.
     """
-    made: bytes | None = event.__dict__.get("frame")
-    if made is None:
-        made = event.__dict__["frame"] = stored(event.id, envelope.encode(event))
-    return made
+    return stored(event.id, envelope.encode(event))
 
 
 def stored(id: int, envelope: bytes) -> bytes:

@@ -167,6 +167,12 @@ class Metrics:
         self.missed = counter("missed", "Event frames that slow clients lost", "sink")
         self.waiting = gauge("queue_frames", "Frames that wait in clients' queues", "livesum")
         self.most = gauge("queue_frames_most", "Frames in the fullest queue", "livemax")
+        self._waiting_bytes = _made_or_uncounted(
+            Gauge,
+            "sse_sink_queue_bytes",
+            "Bytes of the events that wait in clients' queues, each counted once a worker",
+            multiprocess_mode="livesum",
+        )
         self.seconds = _made_or_uncounted(
             Histogram,
             "sse_sink_delivery_seconds",
@@ -188,6 +194,11 @@ class Metrics:
             self._stored.inc(accepted)
         if duplicates:
             self._duplicates.inc(duplicates)
+
+    @_never_fails
+    def waiting_bytes(self, count: int) -> None:
+        """Tell how many bytes wait in all queues of this process."""
+        self._waiting_bytes.set(count)
 
     def sink(self, name: str) -> SinkMetrics:
         """Return the metrics of the sink with this name."""

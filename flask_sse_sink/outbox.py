@@ -6,15 +6,17 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from . import frame
-from .chunk import Chunk, Taken
+from .chunk import Chunk, Frame, Taken
 from .lane import NOW
+from .memory import Memory
 
-# More than this isn't joined for one write: it would be copied once a client.
-_WRITE_BYTES = 256 * 1024
+# More than this isn't joined for one write, unless it is a single frame: it is a copy for each
+# client, which lives as long as its peer takes nothing.
+_WRITE_BYTES = 64 * 1024
 # A send in progress never waits; this is how soon it is looked at again.
 _MOMENT_SECONDS = 0.001
 
@@ -62,11 +64,13 @@ class _Condition:
 class Outbox(queue.Queue[Chunk]):
     """One client's outbox. :meth:`send` puts a chunk in, :meth:`get_frames` takes all there is.
 
-    It holds ``max_frames`` frames and ``max_bytes`` bytes at most, and always the newest frame:
-    beyond that the oldest go, and the next bytes taken begin with a ``missed`` notice that
-    counts them. With ``lossless``, all goes instead, and nothing comes in until :meth:`resume`:
-    who takes from it is told the id after which the log has what it needs. (The hooks are those
-    that :class:`queue.Queue` has for its subclasses; they run under its one lock, ``mutex``.)
+    What waits are references to frames that all outboxes share; they are joined when they are
+    written. It holds ``max_frames`` frames and ``max_bytes`` bytes at most, and always the newest
+    frame, unless :meth:`shrink` takes that too: beyond that the oldest go, and the next bytes
+    taken begin with a ``missed`` notice that counts them. With ``lossless``, all goes instead,
+    and nothing comes in until :meth:`resume`: who takes from it is told the id after which the
+    log has what it needs. (The hooks are those that :class:`queue.Queue` has for its subclasses;
+    they run under its one lock, ``mutex``.)
 
     Once :meth:`open_lane` was called, a chunk doesn't come in here as long as nothing waits and
     the client's thread is idle, which is to say waits in :meth:`get_frames`: the sender writes
@@ -107,14 +111,12 @@ class Outbox(queue.Queue[Chunk]):
         self._quiet_since = 0.0
 
     def _init(self, maxsize: int) -> None:
-        self._chunks: list[Chunk] = []  # an empty deque takes 760 bytes
+        self._waiting: list[Frame] = []  # an empty deque takes 760 bytes
         self._rest: tuple[Chunk, int] | None = None
         self._forget()
 
     def _forget(self) -> None:
-        self._chunks.clear()
-        self._skip = 0  # frames of the first chunk that are lost
-        self._frames = 0
+        self._waiting.clear()
         self._bytes = 0
         self._lost = 0
         self._first_lost = 0
@@ -122,7 +124,11 @@ class Outbox(queue.Queue[Chunk]):
 
     def _qsize(self) -> int:
         return (
-            len(self._chunks) or self._rest is not None or self._behind is not None or self.closed
+            len(self._waiting)
+            or self._rest is not None
+            or self._behind is not None
+            or self._lost
+            or self.closed
         )
 
     def _put(self, item: Chunk) -> None:
@@ -130,35 +136,37 @@ class Outbox(queue.Queue[Chunk]):
             return
         self._idle = False
         self._last_id = item.last_id
-        self._chunks.append(item)
-        self._frames += item.count
-        self._bytes += len(item.data)
-        while self._frames > 1 and (
-            self._frames > self.max_frames or self._bytes > self.max_bytes
+        self._waiting += item.frames
+        self._bytes += item.size
+        count = len(self._waiting)
+        if count > 1 and (count > self.max_frames or self._bytes > self.max_bytes):
+            self._lose(self.max_bytes, 1)
+
+    def _lose(self, max_bytes: int, least: int) -> None:
+        """Lose the oldest frames until what waits is in bounds, or only ``least`` are left."""
+        if self.lossless:
+            # Every event before the first that waits was sent, or taken to be written.
+            self._behind = self._waiting[0].id - 1
+            self._paused = True
+            self._forget()
+            return
+        waiting, lost = self._waiting, 0
+        while lost < len(waiting) - least and (
+            self._bytes > max_bytes or len(waiting) - lost > self.max_frames
         ):
-            if self.lossless:
-                self._fall_behind()
-            else:
-                self._lose_one()
-
-    def _fall_behind(self) -> None:
-        # Every event before the first that waits was sent, or taken to be written.
-        self._behind = self._chunks[0].ids[self._skip] - 1
-        self._paused = True
-        self._forget()
-
-    def _lose_one(self) -> None:
-        chunk = self._chunks[0]
-        self._last_lost = chunk.ids[self._skip]
+            self._bytes -= len(waiting[lost].data)
+            lost += 1
         if not self._lost:
-            self._first_lost = self._last_lost
-        self._lost += 1
-        self._frames -= 1
-        self._bytes -= len(chunk.frames[self._skip])
-        self._skip += 1
-        if self._skip == chunk.count:
-            del self._chunks[0]
-            self._skip = 0
+            self._first_lost = waiting[0].id
+        self._last_lost = waiting[lost - 1].id
+        self._lost += lost
+        del waiting[:lost]
+
+    def shrink(self, max_bytes: int) -> None:
+        """Lose the oldest frames, perhaps all, where more than so many bytes wait."""
+        with self.mutex:
+            if self._bytes > max_bytes:
+                self._lose(max_bytes, 0)
 
     def _get(self) -> Chunk:
         raise NotImplementedError("taken by get_frames, all at once")
@@ -227,32 +235,36 @@ class Outbox(queue.Queue[Chunk]):
         with self.not_empty:
             if not self._qsize():
                 self._wait(timeout)
-            parts: list[bytes] = []
             behind, self._behind = self._behind, None
             lost, self._lost = self._lost, 0
-            if lost:
-                parts.append(frame.missed(lost, self._first_lost, self._last_lost))
-            stored_at = self._chunks[0].stored_at if self._chunks else None
-            size = frames = count = 0
-            for chunk in self._chunks:
-                count += 1
-                kept = chunk.frames[self._skip :]
-                data = b"".join(kept) if self._skip else chunk.data
-                self._skip = 0
-                parts.append(data)
-                size += len(data)
-                frames += len(kept)
-                if size >= _WRITE_BYTES:
-                    break
-            del self._chunks[:count]
-            self._frames -= frames
-            self._bytes -= size
-            if self._rest is None:
-                return Taken(b"".join(parts), frames, lost, stored_at, None, behind)
-            (chunk, sent), self._rest = self._rest, None
-            rest = memoryview(chunk.wire)[sent:]
-            frames += chunk.count
-            return Taken(b"".join(parts), frames, lost, chunk.stored_at, rest, behind)
+            first_lost, last_lost = self._first_lost, self._last_lost
+            frames = self._take()
+            rest, self._rest = self._rest, None
+        parts = [frame.missed(lost, first_lost, last_lost)] if lost else []
+        parts += [each.data for each in frames]
+        data, count = b"".join(parts), len(frames)
+        stored_at = frames[0].stored_at if frames else None
+        if rest is None:
+            return Taken(data, count, lost, stored_at, None, behind)
+        chunk, sent = rest
+        left = memoryview(chunk.wire or chunk.encoded())[sent:]
+        return Taken(data, count + chunk.count, lost, chunk.stored_at, left, behind)
+
+    def _take(self) -> list[Frame]:
+        """Return the oldest frames, as many as are written at once, and keep the others."""
+        if self._bytes <= _WRITE_BYTES:
+            taken, self._waiting, self._bytes = self._waiting, [], 0
+            return taken
+        size = count = 0
+        for each in self._waiting:
+            if count and size + len(each.data) > _WRITE_BYTES:
+                break
+            size += len(each.data)
+            count += 1
+        taken = self._waiting[:count]
+        del self._waiting[:count]
+        self._bytes -= size
+        return taken
 
     def _wait(self, timeout: float) -> None:
         self._quiet_since = time.monotonic()
@@ -296,7 +308,12 @@ class Outbox(queue.Queue[Chunk]):
     @property
     def waiting(self) -> int:
         """Return how many frames wait."""
-        return self._frames
+        return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return how many bytes these have."""
+        return self._bytes
 
     def close(self, *, forget: bool = False) -> None:
         """Take nothing more; what waits can still be taken, unless it is to be forgotten.
@@ -309,3 +326,20 @@ class Outbox(queue.Queue[Chunk]):
             if forget:
                 self._forget()
             self.not_empty.notify()
+
+
+def shrink_fullest(outboxes: Collection[Outbox], memory: Memory) -> None:
+    """Let the fullest outboxes lose their oldest frames until an eighth of the memory is free.
+
+    A frame is gone when every outbox has lost it. So the bound for all of them is lowered step by
+    step, and those that are above it, the fullest first, are brought down to it.
+    """
+    enough = memory.limit - memory.limit // 8
+    most = max((each.waiting_bytes for each in outboxes), default=0)
+    while most and memory.used > enough:
+        most = most * 3 // 4
+        fuller = [each for each in outboxes if each.waiting_bytes > most]
+        for each in sorted(fuller, key=lambda outbox: outbox.waiting_bytes, reverse=True):
+            each.shrink(most)
+            if memory.used <= enough:
+                return

@@ -43,9 +43,11 @@ class Relay:
     Three locks, so that nobody starves: ``_pumping`` is only ever tried, and who finds it taken
     leaves the work to its holder; ``_lock`` guards the cursor; whoever wants ``_lock`` passes
     through ``_turnstile`` first, so that a pump which lets go of it can't overtake a client that
-    waits to join. The tail thread calls ``look`` about once a second. ``lose`` is told the first
-    and the last id of events that were pruned before they could be delivered, and ``restart`` is
-    called where the log turns out to be another one than before.
+    waits to join. The tail thread waits on ``_released`` while another thread delivers: the
+    cursor moves last, so that the log would tell it at once, again and again, of the events that
+    are being delivered. The tail thread calls ``look`` about once a second. ``lose`` is told the
+    first and the last id of events that were pruned before they could be delivered, and
+    ``restart`` is called where the log turns out to be another one than before.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class Relay:
         self._joining: list[_Joining] = []
         self._not_before = 0.0
         self._pumping = threading.Lock()
+        self._released = threading.Condition()
+        self._waits = False  # whether the tail thread waits on _released
         self._turnstile = threading.Lock()
         self._lock = threading.Lock()
         self._loop = Loop("sse-sink-relay", self._follow)
@@ -116,6 +120,8 @@ class Relay:
         # Without it the thread sees when its wait is over that it is to stop.
         with contextlib.suppress(OSError, LogUnavailable):
             self._log.interrupt()
+        with self._released:
+            self._released.notify_all()
         self._loop.stop()
 
     def pump(self, rounds: int = ROUNDS) -> None:
@@ -142,7 +148,30 @@ class Relay:
                 finally:
                     self._lock.release()
             finally:
-                self._pumping.release()
+                self._release()
+
+    def _release(self) -> None:
+        """Let another thread deliver, and wake the tail thread if it waits for that.
+
+        The tail thread says that it waits and then looks whether the lock is taken; this lets go
+        of the lock and then looks whether it waits. So it is never left waiting.
+        """
+        self._pumping.release()
+        if self._waits:
+            with self._released:
+                self._released.notify_all()
+
+    def _wait_for_release(self, seconds: float) -> None:
+        """Return when no thread delivers, or the tail thread is to stop, or the time is over."""
+        stopping = self._loop.stopping
+        with self._released:
+            self._waits = True
+            try:
+                self._released.wait_for(
+                    lambda: not self._pumping.locked() or stopping.is_set(), seconds
+                )
+            finally:
+                self._waits = False
 
     def pump_stored(self) -> None:
         """Pump for a producer whose events are stored: no failure of the log is its business.
@@ -261,8 +290,11 @@ class Relay:
             head = self._log.tail(before, TAIL_SECONDS)
             if head < before or self._is_another() or (self._away and self._has_diverged()):
                 self._begin_anew()
-            elif head > self._cursor and not stopping.is_set():
-                self.pump()
+            elif head > self._cursor:
+                self._wait_for_release(TAIL_SECONDS)
+                # By now it may have been delivered by the thread that was at it.
+                if head > self._cursor and not stopping.is_set():
+                    self.pump()
             if self._away:
                 _log.warning("the event log is back")
             self._away = None

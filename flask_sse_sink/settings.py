@@ -305,6 +305,13 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="whether events are written without waking the stream's thread"),
     ] = True
+    queue_bytes: Annotated[
+        Size,
+        Meta(
+            description="bytes that may wait for a worker's clients, an event counted once; then "
+            "the fullest queues lose the oldest"
+        ),
+    ] = _default(Size(256 * 2**20))
 
 
 class DatabaseSettings(Struct, frozen=True, kw_only=True):

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 from flask import Blueprint, Flask, Response, current_app, g, request
 
 from . import cors, frame, metrics, replay
-from .chunk import Chunk
+from .chunk import Chunk, Frame, chunks
 from .client import Client
 from .event import Event
 from .exceptions import LogUnavailable, ServerStopping, TooManyClients
 from .lane import Lane
 from .log import EventLog
+from .memory import Memory
 from .outbox import Outbox
 from .pattern import Filter, parse_query
 from .peer import Peer
@@ -101,13 +102,15 @@ class _Group:
 class Sink:
     """A named stream of the events that ``settings.match`` lets through.
 
-    Each event is matched once a distinct filter and joined into one chunk a filter, whatever the
-    number of clients.
+    Each event is matched once a distinct filter. Clients whose filters let the same events of a
+    delivery through share one chunk of them; every frame is made once, for all filters and sinks.
+    ``memory`` counts the frames.
     """
 
-    def __init__(self, name: str, settings: SinkSettings) -> None:
+    def __init__(self, name: str, settings: SinkSettings, memory: Memory) -> None:
         self.name = name
         self.settings = settings
+        self._memory = memory
         self._match = settings.match.filter
         self._response_class: type[Response] | None = None
         self.reset()
@@ -136,12 +139,18 @@ class Sink:
                 if group.outboxes is None:
                     group.outboxes = tuple([client.outbox for client in group.members])
                 targets.append((filter, group.outboxes))
+        # By the places in `wanted` of the events that they let through.
+        groups: dict[tuple[int, ...], list[tuple[Outbox, ...]]] = {}
+        every = tuple(range(len(wanted)))
         for filter, outboxes in targets:
-            matched = wanted
+            places = every
             if not filter.everything:
-                matched = [event for event in wanted if filter.matches(event.event_type)]
-            if matched:
-                self._deliver(Chunk(matched), outboxes)
+                places = tuple([n for n in every if filter.matches(wanted[n].event_type)])
+            if places:
+                groups.setdefault(places, []).append(outboxes)
+        for places, alike in groups.items():
+            for chunk in chunks([Frame.of(wanted[n], self._memory) for n in places]):
+                self._deliver(chunk, alike)
 
     def on_events_lost(self, first_id: int, last_id: int) -> None:
         """Tell every client that these events were pruned before they could be streamed."""
@@ -150,19 +159,23 @@ class Sink:
         for filter, clients in groups:
             everything = filter.everything and self._match.everything
             count = last_id - first_id + 1 if everything else None
-            gap = Chunk.gap(count, first_id, last_id)
+            gap = Chunk.gap(count, first_id, last_id, self._memory)
             for client in clients:
                 client.outbox.send(gap)
                 client.missed += count or 0
                 metrics.get().sink(self.name).missed(count or 0)
+            gap.wire = b""
 
-    def _deliver(self, chunk: Chunk, outboxes: tuple[Outbox, ...]) -> None:
-        written = 0
-        for outbox in outboxes:
-            written += outbox.send(chunk)
-        if written:
-            counts = metrics.get().sink(self.name)
-            counts.delivered(written, time.time() - chunk.stored_at, "direct")
+    def _deliver(self, chunk: Chunk, groups: list[tuple[Outbox, ...]]) -> None:
+        for outboxes in groups:
+            written = 0
+            for outbox in outboxes:
+                written += outbox.send(chunk)
+            if written:
+                counts = metrics.get().sink(self.name)
+                counts.delivered(written, time.time() - chunk.stored_at, "direct")
+        # Where it waits, it waits as frames.
+        chunk.wire = b""
 
     def add(self, client: Client) -> None:
         """Let the client have the events from now on. Called under the relay's lock."""

@@ -7,10 +7,12 @@ import re
 from msgspec import Raw
 
 from flask_sse_sink import frame
-from flask_sse_sink.chunk import Chunk
+from flask_sse_sink.chunk import Chunk, Frame
 from flask_sse_sink.event import Event, Source
+from flask_sse_sink.memory import Memory
 
 MANY = 10**9
+MEMORY = Memory(MANY)
 
 
 def event(id: int, size: int = 2) -> Event:
@@ -19,8 +21,8 @@ def event(id: int, size: int = 2) -> Event:
     return Event(id, f"e{id}", "a.b", None, created_at, data, Source(1, "s"), Raw(b"{}"))
 
 
-def chunk(*ids: int) -> Chunk:
-    return Chunk([event(id) for id in ids])
+def chunk(*ids: int, size: int = 2, memory: Memory = MEMORY) -> Chunk:
+    return Chunk([Frame.of(event(id, size), memory) for id in ids])
 
 
 def messages(*ids: int) -> bytes:

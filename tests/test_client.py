@@ -9,12 +9,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from chunks import chunk, event, messages
+from chunks import chunk, messages
 from gunicorn_server import wait_until
 from sessions import APP, Calls, session
 
 from flask_sse_sink import client_connected, client_disconnected, frame, metrics
-from flask_sse_sink.chunk import Chunk
 from flask_sse_sink.client import Client
 from flask_sse_sink.exceptions import LogUnavailable
 from flask_sse_sink.pattern import EVERYTHING
@@ -31,11 +30,6 @@ def is_closing(data: bytes) -> bool:
     """Return whether it is the last frame of a stream that is told to come back after 3 s."""
     found = re.fullmatch(rb"event: info\ndata: closing\nretry: (\d+)\n\n", data)
     return found is not None and 3000 <= int(found[1]) <= 6000
-
-
-def test_a_chunk_of_one_event_shares_that_events_frame() -> None:
-    one = event(1)
-    assert Chunk([one]).data is frame.message(one)
 
 
 @pytest.fixture

@@ -79,11 +79,6 @@ def test_a_message_is_the_envelope_with_its_keys_in_order() -> None:
     )
 
 
-def test_a_message_is_encoded_once() -> None:
-    event = _stored()
-    assert frame.message(event) is frame.message(event)
-
-
 @given(
     data=st.text(),
     event=st.none() | st.text(min_size=1).filter(lambda s: not set(s) & set("\r\n\0")),

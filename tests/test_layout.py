@@ -13,7 +13,7 @@ import flask_sse_sink
 ROOT = Path(flask_sse_sink.__file__).parent
 ORDER = (
     "exceptions event pattern frame redis_url settings config signals metrics log loop relay "
-    "retention peer host request_buffer chunk replay lane outbox client watch slots access "
+    "retention peer host request_buffer memory chunk replay lane outbox client watch slots access "
     "problem cors response session sink views extension server master worker gunicorn cli"
 ).split()
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))

@@ -15,17 +15,18 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
-from chunks import MANY, chunk, event, ids_in, messages, unchunk
+from chunks import MANY, MEMORY, chunk, ids_in, messages, unchunk
 from gunicorn_server import wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sessions import session
 
 from flask_sse_sink import frame
-from flask_sse_sink.chunk import Chunk, Taken
+from flask_sse_sink.chunk import _OBJECT_BYTES, Chunk, Taken
 from flask_sse_sink.client import Client
 from flask_sse_sink.lane import Lane
-from flask_sse_sink.outbox import Outbox
+from flask_sse_sink.memory import Memory
+from flask_sse_sink.outbox import Outbox, shrink_fullest
 from flask_sse_sink.pattern import EVERYTHING
 from flask_sse_sink.settings import Pause, SinkSettings
 
@@ -133,12 +134,13 @@ def test_losses_are_counted_anew_after_a_notice() -> None:
     assert outbox.get_frames(0)[:2] == (frame.missed(1, 3, 3) + messages(4), 1)
 
 
-def test_large_chunks_are_not_all_joined_for_one_write() -> None:
+def test_what_waits_is_not_all_joined_for_one_write() -> None:
     outbox = Outbox(10, MANY)
-    for id in (1, 2, 3):
-        outbox.put_nowait(Chunk([event(id, 200_000)]))
-    taken = [ids_in(outbox.get_frames(0)[0]) for _ in range(2)]
-    assert taken == [[1, 2], [3]]
+    outbox.put_nowait(chunk(1, 2, 3, size=25_000))
+    outbox.put_nowait(chunk(4, size=200_000))
+    taken = [ids_in(outbox.get_frames(0)[0]) for _ in range(3)]
+    assert taken == [[1, 2], [3], [4]]
+    assert outbox.waiting_bytes == 0
 
 
 def test_a_closed_outbox_gives_what_waits_and_then_nothing_at_once() -> None:
@@ -316,6 +318,154 @@ def test_what_is_read_is_all_messages_but_those_that_the_notices_count(
     assert expected == sent + 1
 
 
+def test_a_shrinking_outbox_may_lose_even_its_newest_frame_and_says_so() -> None:
+    outbox = Outbox(10, MANY)
+    for id in (1, 2, 3):
+        outbox.send(chunk(id))
+    outbox.shrink(len(messages(3)))
+    assert (outbox.waiting, outbox.waiting_bytes) == (1, len(messages(3)))
+    outbox.shrink(0)
+    assert outbox.waiting == 0
+    assert outbox.sent_up_to(0) is None
+    assert outbox.get_frames(0) == (frame.missed(3, 1, 3), 0, 3, None, None, None)
+    outbox.send(chunk(4))
+    assert outbox.get_frames(0)[:2] == (messages(4), 1)
+
+
+def test_a_thread_that_waits_is_told_of_what_was_lost_before_it_woke() -> None:
+    for _ in range(20):
+        thread = Thread(refuse(BlockingIOError()))
+        thread.outbox.send(chunk(1))
+        thread.outbox.shrink(0)
+        taken = thread.taken()
+        assert taken is not None
+        assert (taken.data, taken.lost) in [(messages(1), 0), (frame.missed(1, 1, 1), 1)]
+
+
+def test_a_shrinking_lossless_outbox_falls_behind() -> None:
+    outbox = Outbox(10, MANY, lossless=True)
+    outbox.send(chunk(5))
+    outbox.send(chunk(6))
+    outbox.shrink(outbox.waiting_bytes)
+    assert outbox.waiting == 2
+    outbox.shrink(outbox.waiting_bytes - 1)
+    assert outbox.waiting == 0
+    assert outbox.get_frames(0).behind == 4
+
+
+def test_the_fullest_outboxes_lose_first() -> None:
+    memory = Memory(100_000)
+    full, fuller, empty = (Outbox(1000, MANY) for _ in range(3))
+    for id in range(1, 31):
+        full.send(chunk(id, size=1000, memory=memory))
+    for id in range(31, 131):
+        fuller.send(chunk(id, size=1000, memory=memory))
+    assert memory.exceeded
+    shrink_fullest([full, fuller, empty], memory)
+    assert 60_000 < memory.used <= 87_500
+    assert full.waiting == 30
+    # No more than is needed, and the newest stay.
+    assert 25 <= fuller.waiting < 50
+    waiting = fuller.waiting
+    assert ids_in(fuller.get_frames(0).data)[0] == 131 - waiting
+    assert empty.waiting == 0
+
+
+def test_outboxes_that_share_their_frames_lose_them_together() -> None:
+    memory = Memory(50_000)
+    outboxes = [Outbox(1000, MANY) for _ in range(8)]
+    for id in range(1, 101):
+        made = chunk(id, size=1000, memory=memory)
+        for outbox in outboxes:
+            outbox.send(made)
+    del made
+    shrink_fullest(outboxes, memory)
+    assert 25_000 < memory.used <= 43_750
+    assert len({outbox.waiting for outbox in outboxes}) == 1
+
+
+def test_nobody_loses_anything_for_what_nobody_holds() -> None:
+    memory = Memory(100)
+    kept = chunk(1, size=1000, memory=memory)
+    outbox = Outbox(10, MANY)
+    shrink_fullest([outbox], memory)
+    shrink_fullest([], memory)
+    assert outbox.sent_up_to(0) == 0
+    assert memory.exceeded and kept.count == 1
+
+
+@given(
+    st.lists(
+        st.one_of(
+            # How many events, of which size, and by the bits of a number who gets each of them.
+            st.tuples(st.integers(1, 4), st.integers(2, 3000), st.integers(0, 7)),
+            st.sampled_from(["take 0", "take 1", "take 2"]),
+        ),
+        max_size=40,
+    ),
+    st.integers(500, 20_000),
+    st.integers(1, 20),
+)
+def test_a_bound_for_all_outboxes_holds_and_every_loss_is_told(
+    steps: list[tuple[int, int, int] | str], limit: int, max_frames: int
+) -> None:
+    memory = Memory(limit)
+    outboxes = [Outbox(max_frames, MANY) for _ in range(3)]
+    sent: list[list[int]] = [[], [], []]
+    told: list[list[int]] = [[], [], []]
+    next_id = 1
+
+    def take(who: int) -> None:
+        with contextlib.suppress(queue.Empty):
+            taken = outboxes[who].get_frames(0)
+            data = taken.data
+            begin = len(told[who])
+            if taken.lost:
+                notice = re.match(
+                    rb'event: info\ndata: missed \{"count":(\d+),"first_id":(\d+),"last_id":(\d+)'
+                    rb"\}\n\n",
+                    data,
+                )
+                assert notice is not None
+                count, first, last = (int(number) for number in notice.groups())
+                assert sent[who][begin : begin + count][:: max(1, count - 1)] in (
+                    [first, last],
+                    [first],
+                )
+                assert count == taken.lost
+                told[who] += sent[who][begin : begin + count]
+                data = data[notice.end() :]
+            found = ids_in(data)
+            assert len(found) == taken.frames
+            assert data.count(b"\n\n") == len(found)
+            told[who] += found
+
+    for step in steps:
+        if isinstance(step, str):
+            take(int(step[-1]))
+            continue
+        count, size, who_gets = step
+        made = chunk(*range(next_id, next_id + count), size=size, memory=memory)
+        next_id += count
+        for number, outbox in enumerate(outboxes):
+            if who_gets >> number & 1:
+                outbox.send(made)
+                sent[number] += [each.id for each in made.frames]
+        del made
+        if memory.exceeded:
+            shrink_fullest(outboxes, memory)
+        assert not memory.exceeded
+        waiting = {id(each): each for outbox in outboxes for each in outbox._waiting}
+        assert memory.used == sum(len(each.data) + _OBJECT_BYTES for each in waiting.values())
+        del waiting
+    for who in range(3):
+        while told[who] != sent[who]:
+            before = len(told[who])
+            take(who)
+            assert len(told[who]) > before
+    assert memory.used == 0
+
+
 class Served:
     """A stream over a socket pair of small buffers, its thread writing the way gunicorn does."""
 
@@ -364,7 +514,7 @@ class Served:
                 self.raw += found
 
     def send(self, made: Chunk) -> None:
-        self.ids += made.ids
+        self.ids += [each.id for each in made.frames]
         self.outbox.send(made)
 
     def join(self) -> None:
@@ -431,8 +581,8 @@ def run(served: Served, steps: list[tuple[int, int] | float]) -> list[bytes]:
             continue
         count, size = step
         first = served.ids[-1] + 1 if served.ids else 1
-        made = Chunk([event(id, size) for id in range(first, first + count)])
-        expected += made.frames
+        made = chunk(*range(first, first + count), size=size)
+        expected += [each.data for each in made.frames]
         served.send(made)
     return expected
 
@@ -600,8 +750,8 @@ def test_a_wait_ends_when_it_is_closed() -> None:
 def test_a_gap_has_its_place_among_the_events() -> None:
     outbox = Outbox(10, MANY)
     outbox.send(chunk(1))
-    outbox.send(Chunk.gap(3, 2, 4))
-    outbox.send(Chunk.gap(3, 2, 4))
+    outbox.send(Chunk.gap(3, 2, 4, MEMORY))
+    outbox.send(Chunk.gap(3, 2, 4, MEMORY))
     outbox.send(chunk(5))
     gap = frame.missed(3, 2, 4, reason="pruned")
     assert outbox.get_frames(0).data == messages(1) + gap + messages(5)

@@ -15,10 +15,11 @@ import pytest
 from flask_sse_sink import relay as relay_module
 from flask_sse_sink.event import Event, NewEvent, new_event
 from flask_sse_sink.exceptions import LogUnavailable
-from flask_sse_sink.log import sqlite
+from flask_sse_sink.log import EventLog, open_log, sqlite
 from flask_sse_sink.log.sqlite import SQLiteLog
 from flask_sse_sink.relay import PAGE, Relay
 from flask_sse_sink.retention import STEP, Retention
+from flask_sse_sink.settings import DatabaseSettings
 
 
 class _Log(SQLiteLog):
@@ -373,3 +374,170 @@ def test_a_log_that_lost_its_end_is_begun_anew(tmp_path: Path, seen: _Seen) -> N
     assert relay.cursor == 4
     relay.stop()
     log.close()
+
+
+class _Slow:
+    """A relay whose first delivery, on a producer's thread, takes until ``goes_on``.
+
+    It then raises ``error`` if there is one. ``looks`` has a line for each look of the tail
+    thread at the log from then on.
+    """
+
+    def __init__(self, log: EventLog, seen: _Seen, error: BaseException | None = None) -> None:
+        self.raised: list[BaseException] = []
+        self.looks: list[int] = []
+        self.goes_on = threading.Event()
+        self._log = log
+        self._seen = seen
+        self._error = error
+        self._began = threading.Event()
+        # A Redis wakes the tail thread before the producer can deliver what it stored.
+        log.tail = self._tail  # type: ignore[method-assign]
+        self.relay = Relay(log, self._emit)
+        self.relay.start()
+        self.producer = threading.Thread(target=self._produce)
+        self.producer.start()
+        assert self._began.wait(20)
+
+    def _tail(self, after: int, timeout: float) -> int:
+        assert self._began.wait(20)
+        self.looks.append(after)
+        return type(self._log).tail(self._log, after, timeout)
+
+    def _emit(self, events: list[Event]) -> None:
+        if not self._began.is_set():
+            self._began.set()
+            assert self.goes_on.wait(30)
+            if self._error is not None:
+                raise self._error
+        self._seen.emit(events)
+
+    def _produce(self) -> None:
+        try:
+            self._log.append(_events(1))
+            self.relay.pump()
+        except BaseException as error:
+            self.raised.append(error)
+
+    def wake_tail(self) -> None:
+        """Return when the tail thread waits for the one that delivers."""
+        self._log.interrupt()
+        _until(lambda: self.relay._waits)
+
+    def go_on(self) -> None:
+        self.goes_on.set()
+        self.producer.join(20)
+        assert not self.producer.is_alive()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Run a test with each kind of log."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'events.db'}"
+    url: str = request.getfixturevalue("redis_server").url
+    return url
+
+
+@pytest.fixture
+def either(url: str) -> Iterator[EventLog]:
+    log = open_log(DatabaseSettings(url=url))
+    log.check()
+    yield log
+    log.close()
+
+
+def test_the_tail_does_not_look_again_and_again_while_another_thread_delivers(
+    either: EventLog, seen: _Seen
+) -> None:
+    slow = _Slow(either, seen)
+    either.interrupt()
+    spent = time.process_time()
+    # What is counted is what happens in this time.
+    threading.Event().wait(1.5)
+    spent = time.process_time() - spent
+    looks = len(slow.looks)
+    slow.go_on()
+    slow.relay.stop()
+    assert looks <= 5
+    assert spent < 0.5
+    seen.wait_for([1])
+
+
+def test_the_tail_delivers_what_was_stored_during_a_delivery_as_soon_as_that_is_over(
+    either: EventLog, url: str, seen: _Seen
+) -> None:
+    other = open_log(DatabaseSettings(url=url))
+    for number in range(6):
+        slow = _Slow(either, seen)
+        slow.wake_tail()
+        # Another process stores this: nobody here calls pump() for it.
+        other.append(_events(1))
+        began = time.monotonic()
+        slow.go_on()
+        seen.wait_for(list(range(1, 2 * number + 3)))
+        # Sooner than the tail looks by itself.
+        assert time.monotonic() - began < relay_module.TAIL_SECONDS / 2
+        slow.relay.stop()
+    other.close()
+
+
+def test_the_tail_goes_on_where_a_delivery_fails(either: EventLog, seen: _Seen) -> None:
+    slow = _Slow(either, seen, KeyboardInterrupt())
+    slow.wake_tail()
+    slow.go_on()
+    # What was interrupted is delivered again.
+    seen.wait_for([1])
+    slow.relay.stop()
+    assert [type(error) for error in slow.raised] == [KeyboardInterrupt]
+
+
+def test_a_stop_ends_the_tail_that_waits_for_a_delivery(either: EventLog, seen: _Seen) -> None:
+    slow = _Slow(either, seen)
+    slow.wake_tail()
+    began = time.monotonic()
+    slow.relay.stop()
+    seconds = time.monotonic() - began
+    slow.go_on()
+    assert seconds < relay_module.TAIL_SECONDS / 2
+
+
+def test_a_tail_that_waits_keeps_no_producer_and_no_client(either: EventLog, seen: _Seen) -> None:
+    slow = _Slow(either, seen)
+    slow.wake_tail()
+    # A second producer leaves its event to the thread that delivers, at once.
+    either.append(_events(1))
+    slow.relay.pump()
+    joining = threading.Thread(target=slow.relay.join, args=(lambda: None,))
+    joining.start()
+    slow.go_on()
+    joining.join(20)
+    assert not joining.is_alive()
+    seen.wait_for([1, 2])
+    slow.relay.stop()
+
+
+def test_pumps_of_many_threads_and_the_tail_lose_no_wake_up(
+    either: EventLog, url: str, seen: _Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With this, an event that nobody was woken for would be as late as the test's own deadline.
+    monkeypatch.setattr(relay_module, "TAIL_SECONDS", 60.0)
+    relay = Relay(either, seen.emit)
+    relay.start()
+    other = open_log(DatabaseSettings(url=url))
+
+    def own(_: int) -> None:
+        for _ in range(100):
+            either.append(_events(1))
+            relay.pump()
+
+    def others(_: int) -> None:
+        for _ in range(100):
+            other.append(_events(1))
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work, 0) for work in (own, others) * 2]:
+            done.result(60)
+    seen.wait_for(list(range(1, 401)))
+    relay.stop()
+    other.close()

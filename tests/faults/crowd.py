@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gunicorn_server import STREAM_PATH, WAIT_SECONDS
 from sse import Parser, ServerEvent
@@ -58,13 +58,20 @@ class Heard:
 
 
 class Crowd:
-    """``count`` streams from a port, each past its first frame."""
+    """``count`` streams from a port, each past its first frame, or one for each of ``queries``."""
 
-    def __init__(self, port: int, count: int, receive_buffer: int = 0, source: str = "") -> None:
+    def __init__(
+        self,
+        port: int,
+        count: int = 0,
+        receive_buffer: int = 0,
+        source: str = "",
+        queries: Sequence[str] = (),
+    ) -> None:
         self.heard: list[Heard] = []
         self._selector = selectors.DefaultSelector()
         try:
-            for _ in range(count):
+            for query in queries or [""] * count:
                 made = socket.socket()
                 self.heard.append(Heard(made))
                 if receive_buffer:
@@ -73,7 +80,7 @@ class Crowd:
                     made.bind((source, 0))
                 made.settimeout(WAIT_SECONDS)
                 made.connect(("127.0.0.1", port))
-                made.sendall(REQUEST)
+                made.sendall(REQUEST.replace(b" HTTP", query.encode() + b" HTTP", 1))
                 made.setblocking(False)
                 self._selector.register(made, selectors.EVENT_READ, self.heard[-1])
             try:

@@ -167,6 +167,8 @@ def main() -> None:
         return
     result = measure(options)
     print(f"\n{report.text(result)}")
+    if not result.rows:
+        raise SystemExit("nothing was measured")
     path = write(result, options.results)
     print(f"\n{result.seconds:.0f} s; written to {path}")
     if not options.against:

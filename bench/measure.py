@@ -73,19 +73,19 @@ def _connect_all(session: Session, setting: Setting, scenarios: Sequence[Scenari
         first.connect(paths[:_FIRST], greeted=greets)
         session.warm_up(first, filters)
     time.sleep(_CLOSE_SECONDS)
-    before_all = len(server.ports)
-    clients.connect(paths[:before_all], greeted=greets)
+    one_a_node = len(server.ports)
+    clients.connect(paths[:one_a_node], greeted=greets)
     session.warm_up(clients, filters)
     memory = server.pss_kib()
     helpers = {name: each.pss_kib() for name, each in server.helpers.items()}
     cpu, seconds = server.cpu_seconds(), 0.0
-    if wanted > before_all:
-        seconds = clients.connect(paths[before_all:], greeted=greets)
+    if wanted > one_a_node:
+        seconds = clients.connect(paths[one_a_node:], greeted=greets)
     cpu = server.cpu_seconds() - cpu
     clients.cool()
     session.warm_up(clients, filters + others)
     return _Connected(
-        clients=wanted - 1,
+        clients=wanted - one_a_node,
         seconds=seconds,
         cpu_seconds=cpu,
         memory_kib=server.pss_kib() - memory,

@@ -66,10 +66,7 @@ class Session:
         """
         seconds = max(0.3, filters / 400)
         spec = self.spec(
-            types_of(filters),
-            seconds=seconds,
-            rate=max(4, filters * 2 / seconds),
-            fixed=WARM_UP,
+            types_of(filters), seconds=seconds, rate=max(4, filters * 2 / seconds), fixed=WARM_UP
         )
         until = time.monotonic() + _WARM_UP_SECONDS
         while clients.warm < len(clients):

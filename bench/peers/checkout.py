@@ -37,12 +37,7 @@ class SSESink(System):
         return Server(nodes=[node], publish="/ingest", stream="/events_stream/", workers=workers)
 
     def _node(
-        self,
-        setting: Setting,
-        stack: contextlib.ExitStack,
-        folder: Path,
-        url: str,
-        workers: int,
+        self, setting: Setting, stack: contextlib.ExitStack, folder: Path, url: str, workers: int
     ) -> Processes:
         """Start one node, with its log at the URL."""
         port = free_port()

@@ -1,4 +1,4 @@
-"""When each event's POST was sent: memory shared by the publisher and the clients' process."""
+"""When each event's POST was sent: memory that the publisher and the clients' process share."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import mmap
 from pathlib import Path
 
 CAPACITY = 1 << 20
+"""The board has a place for so many events; higher numbers are never sent."""
 
 
 class Board:
-    """The moment, in nanoseconds since the epoch, at which the POST of each event was sent.
+    """The moment at which the POST of each event was sent, in nanoseconds since the epoch.
 
-    Wall-clock time, because the kernel stamps what arrives with it.
+    It is wall-clock time, because the kernel's stamps of arrival are, too.
     """
 
     def __init__(self, path: Path) -> None:

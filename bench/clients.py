@@ -1,4 +1,4 @@
-"""Many clients in one process: raw sockets and epoll, counting what they are delivered."""
+"""Many clients in one process: raw sockets and one epoll, which count what is delivered."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import socket
 import struct
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .board import CAPACITY, Board
 from .wire import WARM_UP, BadAnswer, Reader
 
-# socket has no name for it. With it the kernel says when bytes reached a socket, so that a
-# latency doesn't hold the time for which they lay there while this process read other sockets.
+# The socket module has no name for it. With it the kernel stamps the moment at which bytes
+# reached a socket, so that a latency doesn't include the time until this process read them.
 SO_TIMESTAMPNS = 35
 _TIMESTAMP = struct.Struct("qq")
 _SPACE = socket.CMSG_SPACE(_TIMESTAMP.size)
@@ -35,7 +35,7 @@ def raise_descriptor_limit() -> int:
 
 
 class Clients:
-    """Open streams of a server, over its ports in turn. ``board`` says when events were sent."""
+    """Open streams of a server, on its ports in turn. ``board`` says when events were sent."""
 
     def __init__(self, ports: Sequence[int], board: Board) -> None:
         self._ports = itertools.cycle(ports)
@@ -45,26 +45,34 @@ class Clients:
         self._sockets: dict[int, socket.socket] = {}
         self._states: dict[int, int] = {}
         self._warm: set[int] = set()
-        self._first = 0
+        self.ended: list[str] = []
+        """Why streams ended that should not have."""
+        self.begin(0)
+
+    def begin(self, first: int) -> None:
+        """Forget all deliveries; from now on those of events from this number on are counted."""
+        self._first = first
         self.latencies = array("q")
         """Of every delivery, in nanoseconds."""
         self.counts = array("i", bytes(4 * CAPACITY))
-        """How many clients were delivered each event."""
-        self.received: dict[int, int] = {}
-        """How many events each client was delivered."""
+        """To how many clients each event was delivered."""
+        self.received = dict.fromkeys(self._sockets, 0)
+        """How many events were delivered to each client."""
         self.bytes = 0
         self.reads = 0
         self.last_ns = 0
-        self.ended: list[str] = []
-        """Why streams ended that should not have."""
 
     def __len__(self) -> int:
         return len(self._sockets)
 
     @property
     def warm(self) -> int:
-        """How many clients have been delivered a warming event."""
+        """How many clients have received a warm-up event."""
         return len(self._warm)
+
+    def cool(self) -> None:
+        """Forget which clients have received a warm-up event."""
+        self._warm.clear()
 
     def connect(self, paths: Sequence[str], *, greeted: bool) -> float:
         """Open a stream for each path, 128 at a time; return the seconds it took.
@@ -89,7 +97,7 @@ class Clients:
                     if not greeted:
                         del opening[fd]
                 else:
-                    self._receive(fd)
+                    self._receive(fd, (0,))
                     opening.pop(fd, None)
             if self.ended:
                 raise BadAnswer(self.ended[0])
@@ -119,103 +127,82 @@ class Clients:
         self._sockets[fd].send(head.encode())
         self._epoll.modify(fd, select.EPOLLIN)
 
-    def pass_on(
+    def receive(
         self,
         seconds: float,
         expected: Sequence[int] = (0,),
         completed: Callable[[int], None] | None = None,
-        also: int = -1,
+        until: int = -1,
     ) -> bool:
-        """Read what comes for at most so long, or until the descriptor ``also`` can be read.
+        """Read all streams for so many seconds, or until the descriptor ``until`` can be read.
 
-        ``completed`` is told how many events have now reached all the clients they are for:
-        event number *n* is for ``expected[n % len(expected)]`` of them. Returns whether ``also``
-        can be read.
+        Event number *n* is for ``expected[n % len(expected)]`` clients. ``completed`` is called
+        with the number of events that have now reached all their clients. Returns whether
+        ``until`` can be read.
         """
-        poll, sockets, states = self._epoll.poll, self._sockets, self._states
-        feed, counts, sent = self._reader.feed, self.counts, self._board.sent
-        received, delivered = self.received, self.latencies.append
-        clock, unpack, rotation = time.time_ns, _TIMESTAMP.unpack, len(expected)
-        first = self._first
-        until = time.monotonic() + seconds
-        if also >= 0:
-            self._epoll.register(also, select.EPOLLIN)
-        try:
-            while (left := until - time.monotonic()) > 0:
+        poll, receive = self._epoll.poll, self._receive
+        end = time.monotonic() + seconds
+        with self._watched(until):
+            while (left := end - time.monotonic()) > 0:
                 done = 0
                 for fd, _ in poll(left, 256):
-                    if fd == also:
+                    if fd == until:
                         return True
-                    try:
-                        data, stamps, _, _ = sockets[fd].recvmsg(_SIZE, _SPACE)
-                    except OSError as error:
-                        self._end(fd, str(error))
-                        continue
-                    if not data:
-                        self._end(fd, "the server closed the connection")
-                        continue
-                    if stamps:
-                        whole, part = unpack(stamps[0][2])
-                        now = whole * 1_000_000_000 + part
-                    else:
-                        now = clock()
-                    try:
-                        states[fd], numbers = feed(states[fd], data)
-                    except BadAnswer as error:
-                        self._end(fd, str(error))
-                        continue
-                    self.bytes += len(data)
-                    self.reads += 1
-                    if not numbers:
-                        continue
-                    self.last_ns = now
-                    received[fd] += len(numbers)
-                    for number in numbers:
-                        if not first <= number < WARM_UP:
-                            # A warming event, or one that was late for the last measurement.
-                            received[fd] -= 1
-                            if number == WARM_UP:
-                                self._warm.add(fd)
-                            continue
-                        delivered(now - sent[number])
-                        counts[number] += 1
-                        done += counts[number] == expected[number % rotation]
+                    done += receive(fd, expected)
                 if done and completed:
                     completed(done)
-        finally:
-            if also >= 0:
-                self._epoll.unregister(also)
         return False
 
-    def _receive(self, fd: int) -> None:
-        """Read a stream whose events aren't measured."""
+    @contextlib.contextmanager
+    def _watched(self, fd: int) -> Iterator[None]:
+        if fd < 0:
+            yield
+            return
+        self._epoll.register(fd, select.EPOLLIN)
         try:
-            data = self._sockets[fd].recv(_SIZE)
+            yield
+        finally:
+            self._epoll.unregister(fd)
+
+    def _receive(self, fd: int, expected: Sequence[int]) -> int:
+        """Read one stream once; return how many events have reached the last of their clients."""
+        try:
+            data, stamps, _, _ = self._sockets[fd].recvmsg(_SIZE, _SPACE)
             if not data:
                 raise BadAnswer("the server closed the connection")
             self._states[fd], numbers = self._reader.feed(self._states[fd], data)
         except (BadAnswer, OSError) as error:
             self._end(fd, str(error))
-            return
-        if numbers:
-            self._warm.add(fd)
+            return 0
+        self.bytes += len(data)
+        self.reads += 1
+        if not numbers:
+            return 0
+        self.last_ns = now = _arrival(stamps)
+        first, counts, sent, delivered = (
+            self._first,
+            self.counts,
+            self._board.sent,
+            self.latencies.append,
+        )
+        done, received, rotation = 0, len(numbers), len(expected)
+        for number in numbers:
+            if first <= number < WARM_UP:
+                delivered(now - sent[number])
+                counts[number] += 1
+                done += counts[number] == expected[number % rotation]
+                continue
+            # A warm-up event, or one that comes late, from the scenario before.
+            received -= 1
+            if number == WARM_UP:
+                self._warm.add(fd)
+        self.received[fd] += received
+        return done
 
     def _end(self, fd: int, why: str) -> None:
         self.ended.append(why)
         self._epoll.unregister(fd)
         self._sockets.pop(fd).close()
-
-    def begin(self, first: int) -> None:
-        """Forget what was delivered; a measurement begins, of the events from this number on."""
-        self._first = first
-        self.latencies = array("q")
-        self.counts = array("i", bytes(4 * CAPACITY))
-        self.received = dict.fromkeys(self._sockets, 0)
-        self.bytes = self.reads = self.last_ns = 0
-
-    def cool(self) -> None:
-        """Forget which clients have been delivered a warming event."""
-        self._warm.clear()
 
     def close(self) -> None:
         for each in self._sockets.values():
@@ -223,3 +210,11 @@ class Clients:
                 each.close()
         self._sockets.clear()
         self._epoll.close()
+
+
+def _arrival(stamps: Sequence[tuple[int, int, bytes]]) -> int:
+    """Return when the bytes reached the socket, in nanoseconds since the epoch."""
+    if not stamps:
+        return time.time_ns()
+    seconds, nanoseconds = _TIMESTAMP.unpack(stamps[0][2])
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)

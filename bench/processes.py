@@ -1,10 +1,9 @@
-"""A server's processes: started together, ended together, and what they use."""
+"""A server's processes: started together, ended together, and the resources that they use."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,21 +13,30 @@ from pathlib import Path
 
 import psutil
 
-_TICK = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a port of loopback that no process listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
         return port
 
 
+def python(*arguments: str) -> list[str]:
+    """Return a command line that runs this interpreter."""
+    return [sys.executable, *arguments]
+
+
 class Processes:
-    """A command and all that it starts, in a session of its own."""
+    """A command and the processes that it starts; leaving the context ends them.
+
+    Entering it waits until the command listens on the port.
+
+    :raises RuntimeError: it doesn't; the message holds what it printed.
+    """
 
     def __init__(
         self,
@@ -37,6 +45,7 @@ class Processes:
         port: int,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        self.port = port
         self._log = folder / f"{Path(command[0]).name}-{port}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -46,81 +55,72 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # Ctrl-C goes to the benchmark alone, which then ends its servers in order.
                 start_new_session=True,
             )
-        try:
-            self._wait(port)
-        except BaseException:
-            self.stop()
-            raise
 
-    def _wait(self, port: int) -> None:
+    def __enter__(self) -> Processes:
+        try:
+            self._wait()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _wait(self) -> None:
         until = time.monotonic() + _START_SECONDS
         while time.monotonic() < until:
             if self._process.poll() is not None:
-                raise RuntimeError(f"it ended as it started:\n{self.log[-2000:]}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                raise RuntimeError(f"the server ended while it started:\n{self._printed()}")
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", self.port), 1),
+            ):
                 return
             time.sleep(0.05)
-        raise RuntimeError(f"not listening after {_START_SECONDS:g} s:\n{self.log[-2000:]}")
+        raise RuntimeError(f"not listening after {_START_SECONDS:g} s:\n{self._printed()}")
 
-    @property
-    def log(self) -> str:
-        """What the processes have printed."""
-        return self._log.read_text(errors="replace")
+    def _printed(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:]
 
-    def _all(self) -> list[int]:
+    def _all(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.NoSuchProcess):
             first = psutil.Process(self._process.pid)
-            return [first.pid, *(child.pid for child in first.children(recursive=True))]
+            return [first, *first.children(recursive=True)]
         return []
-
-    def count(self) -> int:
-        """Return how many processes there are now."""
-        return len(self._all())
 
     def cpu_seconds(self) -> float:
         """Return the processor time, user and system, that the processes have used so far."""
         return sum(map(_cpu_seconds, self._all()))
 
-    def pss_kib(self) -> int:
-        """Return the proportional set size of the processes together."""
-        found = 0
-        for pid in self._all():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    found += int(line.split()[1])
-        return found
+    def pss_kib(self) -> float:
+        """Return the proportional set size of all the processes together."""
+        return sum(float(each.memory_full_info().pss) for each in self._all()) / 1024
 
-    def stop(self) -> None:
-        """End the processes, by force where they don't end by themselves in ten seconds."""
-        pids = self._all()
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_STOP_SECONDS)
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                # Its own session, so that a pid that was given anew is none of ours.
-                if os.getsid(pid) == self._process.pid:
-                    os.kill(pid, signal.SIGKILL)
+    def _stop(self) -> None:
+        """End the processes; kill those that haven't ended after ten seconds."""
+        # psutil remembers when each process began, so it never kills a stranger of the same id.
+        processes = self._all()
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_SECONDS)
+        for each in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
         self._process.wait()
 
 
-def _cpu_seconds(pid: int) -> float:
+def _cpu_seconds(process: psutil.Process) -> float:
     try:
-        # The id of a process's own clock (clock_getcpuclockid): nanoseconds, where
-        # /proc/PID/stat counts hundredths of a second.
-        return time.clock_gettime((~pid << 3) | 2)
+        # The process's own clock (see clock_getcpuclockid(3)) counts nanoseconds, while psutil
+        # reads hundredths of a second.
+        return time.clock_gettime((~process.pid << 3) | 2)
     except OSError:
         pass
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICK
-
-
-def python(*arguments: str) -> list[str]:
-    """Return a command line that runs this interpreter."""
-    return [sys.executable, *arguments]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        used = process.cpu_times()
+        return float(used.user + used.system)
+    return 0.0

@@ -2,31 +2,28 @@
 
     python -m bench.publisher SPEC
 
-Says ``ready`` on standard output and waits for a line on standard input. Then each byte there is
-the leave for one more request, where the specification asks for a window. At the end it prints
-what it did, as JSON.
+After :func:`child.ready`, each byte on standard input allows one more request, where the
+specification asks for a window.
 """
 
 from __future__ import annotations
 
 import collections
-import json
 import os
 import selectors
 import socket
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
+
+from . import child
 from .board import CAPACITY, Board
-
-PLACE = "00000000"
-"""Stands in an item's text where the event's number goes."""
+from .system import PLACE
 
 
-@dataclass(kw_only=True)
-class Spec:
+class Spec(msgspec.Struct, kw_only=True):
     """What to publish, how fast, and how."""
 
     port: int
@@ -35,21 +32,22 @@ class Spec:
     items: list[str]
     """The events' JSON, taken in turn."""
     batch: int = 0
-    """Events in a request's JSON array; 0 sends one event as it is."""
+    """Events in a request's array; 0 sends one event without an array."""
     connections: int = 1
     rate: float = 0
     """Requests a second; 0 sends as fast as the answers and the window allow."""
     window: int = 0
-    """Requests whose events not all clients have received; 0 doesn't wait for clients."""
+    """Requests on their way, whose events not all clients have received; 0 is no limit."""
     seconds: float = 1
+    most: int = CAPACITY
+    """The publisher ends before the number of an event reaches it."""
     first: int = 0
     """The first event's number."""
     fixed: int = -1
-    """The number of every event, where it isn't counted."""
+    """The number of every event; -1 counts them from ``first`` on."""
 
 
-@dataclass(kw_only=True)
-class Report:
+class Report(msgspec.Struct, kw_only=True):
     """What was published."""
 
     events: int = 0
@@ -76,13 +74,13 @@ class Connection:
         self.socket.sendall(request)
 
     def answer(self) -> int | None:
-        """Return the status, or ``None`` where the answer isn't whole yet.
+        """Read once; return the status, or ``None`` while the answer isn't complete.
 
-        :raises ConnectionError: the server closed the connection before.
+        :raises ConnectionError: the server closed the connection before the answer was complete.
         """
         data = self.socket.recv(1 << 16)
         if not data:
-            raise ConnectionError("the server closed the connection before it had answered")
+            raise ConnectionError("the server closed the connection before it answered")
         self._received += data
         head, blank, body = self._received.partition(b"\r\n\r\n")
         if not blank:
@@ -122,7 +120,7 @@ class Publisher:
         self._next = spec.first
         self._selector = selectors.EpollSelector()
         self._free: collections.deque[Connection] = collections.deque()
-        self._leave = spec.window
+        self._allowed = spec.window
         for _ in range(spec.connections):
             self._add(Connection(spec.port))
 
@@ -134,8 +132,8 @@ class Publisher:
         texts = []
         for number in range(self._next, self._next + count):
             before, after = self._items[number % len(self._items)]
-            stands = self._spec.fixed if self._spec.fixed >= 0 else number
-            texts.append(b"%b%08d%b" % (before, stands, after))
+            shown = self._spec.fixed if self._spec.fixed >= 0 else number
+            texts.append(b"%b%08d%b" % (before, shown, after))
         return b"[%b]" % b",".join(texts) if self._spec.batch else texts[0]
 
     def _send(self, connection: Connection) -> None:
@@ -152,7 +150,7 @@ class Publisher:
         self._report.events += count
 
     def run(self) -> Report:
-        """Publish until the time is over and every answer has come; return what was done."""
+        """Publish for the time given and wait for every answer; return what was done."""
         spec = self._spec
         if spec.window:
             self._selector.register(sys.stdin.fileno(), selectors.EVENT_READ, None)
@@ -161,7 +159,7 @@ class Publisher:
         due = began
         busy = 0
         cpu = time.process_time()
-        room = CAPACITY - (spec.batch or 1)
+        room = min(spec.most, CAPACITY) - (spec.batch or 1)
         while True:
             now = time.monotonic()
             running = now < until and self._next <= room
@@ -169,11 +167,11 @@ class Publisher:
                 running
                 and self._free
                 and (not spec.rate or now >= due)
-                and (not spec.window or self._leave)
+                and (not spec.window or self._allowed)
             ):
                 self._send(self._free.popleft())
                 busy += 1
-                self._leave -= bool(spec.window)
+                self._allowed -= bool(spec.window)
                 if spec.rate:
                     due += 1 / spec.rate
                 now = time.monotonic()
@@ -189,7 +187,7 @@ class Publisher:
                 break
             for key, _ in ready:
                 if key.data is None:
-                    self._leave += len(os.read(key.fd, 4096))
+                    self._allowed += len(os.read(key.fd, 4096))
                 else:
                     busy -= self._answered(key.data)
         self._report.seconds = time.monotonic() - began
@@ -197,12 +195,12 @@ class Publisher:
         return self._report
 
     def _answered(self, connection: Connection) -> int:
-        """Return how many requests have been answered: 1, or 0 where it isn't whole."""
+        """Read an answer; return 1 if a request is answered now, else 0."""
         idle = connection in self._free
         try:
             status = connection.answer()
         except OSError as error:
-            # A server may close a connection that has been idle; that is no failure.
+            # A server may close an idle connection; that isn't a failure.
             if not idle:
                 self._fail(str(error))
             closing = True
@@ -227,12 +225,9 @@ class Publisher:
 
 
 def main() -> None:
-    publisher = Publisher(Spec(**json.loads(sys.argv[1])))
-    print("ready", flush=True)
-    # Unbuffered: the bytes after this line are leaves, which are read from the descriptor.
-    while os.read(sys.stdin.fileno(), 1) not in (b"\n", b""):
-        pass
-    print(json.dumps(asdict(publisher.run())), flush=True)
+    publisher = Publisher(msgspec.json.decode(sys.argv[1], type=Spec))
+    child.ready()
+    child.tell(publisher.run())
 
 
 if __name__ == "__main__":

@@ -1,173 +1,147 @@
-"""Rows as tables: for the terminal, and in Markdown.
+"""A result as tables: for the terminal, and in Markdown.
 
     python -m bench.report [RESULT.json]
 
-prints the tables of a result in Markdown, of ``bench/results/latest.json`` by default.
+prints the tables of a result in Markdown; without a file, those of the newest one.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import median
 
-RESULTS = Path(__file__).resolve().parent / "results"
-BASES = ("nchan", "sse-starlette")
+from tabulate import tabulate
+
+from .columns import COLUMNS, columns, figure
+from .compare import compare
+from .results import Result, Row, newest, read
+from .system import THERE
+
 _SATURATED = 85.0
 
-Line = list[str]
+Table = list[list[str]]
+"""The headings, then the lines."""
 
 
-def tables(result: dict[str, Any]) -> Iterable[tuple[str, list[Line]]]:
-    """Yield each table's title and its lines, the headings first."""
-    rows: list[dict[str, Any]] = result["rows"]
-    fanouts = [row for row in rows if row["deliveries"] is not None]
-    for scenario in dict.fromkeys(row["scenario"] for row in fanouts):
-        found = [row for row in fanouts if row["scenario"] == scenario]
-        yield scenario, _fanout(found, per_event=scenario.startswith("spread"))
-    for title, kind, make in (
-        ("memory", "memory-", _memory),
-        ("connects", "connect-", _connects),
-        ("idle", "idle-", _idle),
-        ("ingest, no clients", "ingest-", _ingest),
-    ):
-        found = [row for row in rows if row["scenario"].startswith(kind)]
-        if found:
-            yield title, make(found)
+def tables(result: Result) -> Iterator[tuple[str, Table]]:
+    """Yield each table and its title."""
+    if any(row.system.endswith(THERE) for row in result.rows):
+        yield "this checkout (here) and the other one (there)", _comparison(result.rows)
+        return
+    fanouts = [row for row in result.rows if row.kind == "fanout"]
+    for scenario in dict.fromkeys(row.scenario for row in fanouts):
+        yield scenario, _table([row for row in fanouts if row.scenario == scenario])
+    for kind in ("memory", "connect", "idle", "ingest", "replay", "steps"):
+        if found := [row for row in result.rows if row.kind == kind]:
+            yield kind, _table(found)
 
 
-def _fanout(rows: list[dict[str, Any]], *, per_event: bool) -> list[Line]:
-    column = "cpu_us_per_event" if per_event else "cpu_us"
-    bases = [] if per_event else [name for name in BASES if _of(rows, name, column)]
-    head = ["system", "clients", "events/s", "deliveries/s"]
-    head += ["CPU µs/event" if per_event else "CPU µs/delivery"]
-    head += [f"× {name}" for name in bases]
-    head += ["p50 ms", "p99 ms", "missing", "load µs", "load %", "bytes"]
-    lines = [head]
+def _table(rows: Sequence[Row]) -> Table:
+    """Return a line for each scenario and system, with the medians of its runs."""
+    shown = columns(rows[0].kind, rows)
+    lines = [["system", *(column.heading for column in shown)]]
+    runs: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        line = [_name(row), f"{row['clients']:,}"]
-        line += [_number(row["events_per_second"], 1), _number(row["deliveries_per_second"], 0)]
-        line += [_number(row[column], 2) + _helpers(row)]
-        for name in bases:
-            base = _of(rows, name, column)
-            line += [_number(row[column] / base, 2) if row[column] and base else "–"]
-        line += [_number(row["p50_ms"], 2), _number(row["p99_ms"], 2), f"{row['missing']:,}"]
-        saturated = "*" if (row["load_percent"] or 0) > _SATURATED else ""
-        line += [_number(row["load_cpu_us"], 2), _number(row["load_percent"], 0) + saturated]
-        line += [_number(row["bytes_per_delivery"], 0)]
-        lines.append(line)
+        runs.setdefault((row.scenario, row.system), []).append(row)
+    for found in runs.values():
+        cells = [_number(figure(column, found), column.digits) for column in shown]
+        lines.append([_name(found[0]), *cells])
     return lines
 
 
-def _memory(rows: list[dict[str, Any]]) -> list[Line]:
-    return _simple(
-        rows,
-        [("KiB/client", lambda row: _number(row["memory_kib"], 1) + _helpers(row, "memory_kib"))],
-    )
-
-
-def _connects(rows: list[dict[str, Any]]) -> list[Line]:
-    return _simple(
-        rows,
-        [
-            ("seconds", lambda row: _number(row["seconds"], 2)),
-            ("connects/s", lambda row: _number(row["connects_per_second"], 0)),
-            ("CPU µs/connect", lambda row: _number(row["cpu_us"], 0)),
-        ],
-    )
-
-
-def _idle(rows: list[dict[str, Any]]) -> list[Line]:
-    return _simple(rows, [("CPU % of a core", lambda row: _number(row["cpu_percent"], 2))])
-
-
-def _ingest(rows: list[dict[str, Any]]) -> list[Line]:
-    return _simple(
-        rows,
-        [
-            ("events a POST", lambda row: str(row["batch"])),
-            ("producers", lambda row: str(row["producers"])),
-            ("events/s", lambda row: _number(row["events_per_second"], 0)),
-            ("CPU µs/event", lambda row: _number(row["cpu_us"], 1) + _helpers(row)),
-            ("load %", lambda row: _number(row["load_percent"], 0)),
-        ],
-        clients=False,
-    )
-
-
-def _simple(
-    rows: list[dict[str, Any]],
-    columns: Sequence[tuple[str, Callable[[dict[str, Any]], str]]],
-    clients: bool = True,
-) -> list[Line]:
-    lines = [["system", *(["clients"] if clients else []), *(name for name, _ in columns)]]
-    for row in rows:
-        line = [_name(row), *([f"{row['clients']:,}"] if clients else [])]
-        lines.append([*line, *(make(row) for _, make in columns)])
+def _comparison(rows: Sequence[Row]) -> Table:
+    """Return a line for each figure: medians, with the least and the greatest of the runs."""
+    lines = [["scenario", "figure", "better", "here", "there", "here/there"]]
+    for each in compare(rows):
+        scenario = each.scenario if each.system == "sse-sink" else f"{each.scenario} {each.system}"
+        digits = each.column.digits
+        lines.append(
+            [
+                scenario,
+                each.column.heading,
+                each.column.better or "",
+                f"{_number(median(each.here), digits)} ({_spread(each.here, digits)})",
+                f"{_number(median(each.there), digits)} ({_spread(each.there, digits)})",
+                f"{_number(each.ratio, 2)} ({_spread(each.ratios, 2)})",
+            ]
+        )
     return lines
 
 
-def _of(rows: list[dict[str, Any]], system: str, column: str) -> float:
-    return next((row[column] or 0.0 for row in rows if row["system"] == system), 0.0)
-
-
-def _helpers(row: dict[str, Any], column: str = "cpu_us") -> str:
-    return "".join(f" + {own:,.1f} {name}" for name, own in row[f"helper_{column}"].items())
-
-
-def _name(row: dict[str, Any]) -> str:
-    name: str = row["system"]
-    return name if row["workers"] == 1 else f"{name} ({row['workers']} workers)"
+def _name(row: Row) -> str:
+    return row.system if row.workers == 1 else f"{row.system} ({row.workers} workers)"
 
 
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
-def notes(result: dict[str, Any]) -> list[str]:
-    """Return what the tables can't hold, a line each."""
-    found = [f"{name}: {why}" for name, why in result["left_out"].items()]
-    for row in result["rows"]:
-        found += [f"{row['scenario']}, {row['system']}: {note}" for note in row["notes"]]
-        if row["repeated"]:
-            found.append(f"{row['scenario']}, {row['system']}: {row['repeated']} repeated")
-    if any((row["load_percent"] or 0) > _SATURATED for row in result["rows"]):
-        found.append("*: the load generator was busy, and may have been the limit")
+def _spread(values: Sequence[float], digits: int) -> str:
+    return f"{_number(min(values), digits)}–{_number(max(values), digits)}"
+
+
+def line(row: Row) -> str:
+    """Return a row's main figures in one line, for printing as soon as they are there."""
+    cells = [
+        f"{_number(column.value(row), column.digits)} {column.heading}"
+        for column in COLUMNS[row.kind]
+        if column.better and column.value(row) is not None
+    ]
+    return f"{row.scenario:27} {', '.join([*cells, *row_notes(row)])}"
+
+
+def row_notes(row: Row) -> list[str]:
+    """Return what a row's figures don't tell."""
+    found = list(row.notes)
+    if row.missing:
+        found.append(f"{row.missing:,} deliveries MISSING")
+    if row.repeated:
+        found.append(f"{row.repeated:,} deliveries repeated")
+    if (row.load_percent or 0) > _SATURATED:
+        found.append(f"the load generator used {row.load_percent:.0f} % of a core: a limit itself")
     return found
 
 
-def text(result: dict[str, Any]) -> str:
+def notes(result: Result) -> list[str]:
+    """Return what the tables don't tell, a line each."""
+    found = [f"{name}: {why}" for name, why in result.left_out.items()]
+    for row in result.rows:
+        found += [f"{row.scenario}, {row.system}: {note}" for note in row_notes(row)]
+    return list(dict.fromkeys(found))
+
+
+def text(result: Result) -> str:
     """Return the tables for a terminal."""
-    parts = []
-    for title, lines in tables(result):
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        parts.append(f"\n{title}")
-        for line in lines:
-            cells = [line[0].ljust(widths[0])]
-            cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-            parts.append("  " + "  ".join(cells).rstrip())
-    parts += ["", *notes(result)]
-    return "\n".join(parts)
+    parts = [f"{title}\n\n{_format(table, 'simple')}" for title, table in tables(result)]
+    return "\n\n".join([*parts, "\n".join(notes(result))])
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """Return the tables in Markdown, and what was measured where."""
-    machine, when = result["machine"], result["began"]
-    parts = [f"Measured {when} on {machine['cpus']} × {machine['cpu']}, {machine['system']}."]
-    for title, lines in tables(result):
-        parts += ["", f"**{title}**", ""]
-        head, *rest = lines
-        rule = ["---", *["---:"] * (len(head) - 1)]
-        parts += [f"| {' | '.join(line)} |" for line in (head, rule, *rest)]
-    parts += ["", *(f"- {note}" for note in notes(result))]
-    return "\n".join(parts)
+def markdown(result: Result) -> str:
+    """Return the tables in Markdown, and when and where they were measured."""
+    machine = result.machine
+    parts = [
+        f"Measured {result.began} on {machine['cpus']} × {machine['cpu']}, {machine['system']}."
+    ]
+    parts += [f"**{title}**\n\n{_format(table, 'pipe')}" for title, table in tables(result)]
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(result))])
+
+
+def _format(table: Table, style: str) -> str:
+    numbers = len(table[0]) - 1
+    formatted: str = tabulate(
+        table[1:],
+        table[0],
+        tablefmt=style,
+        colalign=("left", *["right"] * numbers),
+        disable_numparse=True,
+    )
+    return formatted
 
 
 def main() -> None:
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS / "latest.json"
-    print(markdown(json.loads(path.read_text())))
+    print(markdown(read(Path(sys.argv[1]) if len(sys.argv) > 1 else newest())))
 
 
 if __name__ == "__main__":

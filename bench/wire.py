@@ -1,4 +1,4 @@
-"""What a client's socket delivers, reduced to the numbers of the events in it (pure)."""
+"""Finds the numbers of the events in the bytes that a client receives (pure)."""
 
 from __future__ import annotations
 
@@ -6,39 +6,34 @@ import re
 from typing import NamedTuple
 
 WARM_UP = 99_999_999
-"""The number of events that only warm a server up; they are not counted as deliveries."""
+"""The number of events that only warm up a server; they are not counted as deliveries."""
 
 _MARK = re.compile(rb"seq=(\d{8});")
 _MARK_SIZE = len(b"seq=00000000;")
 _KEPT = 4096
 
 
-def mark(number: int) -> bytes:
-    """Return the marker of an event: plain ASCII, which JSON leaves as it is, twice over too."""
-    return b"seq=%08d;" % number
-
-
 class BadAnswer(Exception):
-    """The server answered something else than a stream."""
+    """The server answered something other than a stream."""
 
 
 class State(NamedTuple):
-    """Where in a response one client's bytes have got to."""
+    """How far one client's response has been read."""
 
     in_head: bool = True
     chunked: bool = False
     left: int = 0
-    """Bytes that the chunk which has begun still owes, with the CRLF after it."""
+    """Bytes of the current chunk that are still to come, with the CRLF after it."""
     raw: bytes = b""
     """An unfinished head or chunk size."""
     body: bytes = b""
-    """The end of the body, where it may be the beginning of a marker."""
+    """The end of the body, if it may be the beginning of a marker."""
 
 
 def feed(state: State, data: bytes) -> tuple[State, tuple[int, ...]]:
-    """Return the state after these bytes, and the numbers of the events whose markers they end.
+    """Return the state after these bytes, and the numbers of the events whose markers end in them.
 
-    Takes chunked coding apart, so that a marker may be split wherever it likes.
+    It decodes chunked coding, so a marker may be split at any byte.
 
     :raises BadAnswer: the status isn't 200, or the server ended the stream.
     """
@@ -68,7 +63,7 @@ def feed(state: State, data: bytes) -> tuple[State, tuple[int, ...]]:
 
 
 def _unchunk(left: int, raw: bytes) -> tuple[bytes, int, bytes]:
-    """Return the body in these bytes, what the last chunk still owes, and an unfinished size."""
+    """Return the body in these bytes, what is to come of its chunk, and an unfinished size."""
     parts: list[bytes] = []
     while raw:
         if not left:
@@ -81,7 +76,7 @@ def _unchunk(left: int, raw: bytes) -> tuple[bytes, int, bytes]:
             left, raw = length + 2, rest
             continue
         taken = raw[:left]
-        # The last two bytes of what is owed are the chunk's CRLF.
+        # The last two bytes of what is to come are the chunk's CRLF.
         parts.append(taken[: max(left - 2, 0)])
         left -= len(taken)
         raw = raw[len(taken) :]
@@ -100,9 +95,9 @@ def _beginning(tail: bytes) -> bytes:
 
 
 class Reader:
-    """Feeds many clients, whose bytes are mostly the same, parsing what is the same once.
+    """Reads for many clients. Most receive the same bytes; those are parsed once.
 
-    States are handed out as numbers; a new client is in state 0.
+    A state is given as a number; a new client's is 0.
     """
 
     def __init__(self) -> None:

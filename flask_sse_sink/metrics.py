@@ -226,6 +226,7 @@ def get() -> Metrics:
     return _made[0]
 
 
+@_never_fails
 def connection_ended(reason: str) -> None:
     """Count a connection that was ended for being ``slow``, or because it was ``crowded``."""
     get().cut.labels(reason).inc()

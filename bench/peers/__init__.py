@@ -1,21 +1,25 @@
-"""The systems that are measured, in the order of the tables."""
+"""The systems that can be measured, in the order of the tables."""
 
 from __future__ import annotations
 
-from ..system import System
-from .django_eventstream import DjangoEventstream
-from .flask_sse import FlaskSSE
-from .generator import Generator
-from .nchan import Nchan
-from .sse_sink import SSESink, SSESinkQueue
-from .sse_starlette import SSEStarlette
+from pathlib import Path
 
-SYSTEMS: tuple[System, ...] = (
-    SSESink(),
-    SSESinkQueue(),
-    Nchan(),
-    SSEStarlette(),
-    DjangoEventstream(),
-    FlaskSSE(),
-    Generator(),
-)
+from ..system import System
+from .checkout import SSESink, SSESinkQueue, SSESinkRedis
+from .nchan import Nchan
+from .python_apps import PYTHON_APPS
+
+
+def checkout(project: Path) -> list[SSESink]:
+    """Return the systems that are this project, as it is in a checkout."""
+    return [
+        SSESink(project),
+        SSESinkQueue(project),
+        SSESinkRedis("redis-always", project, 1, "always"),
+        *(SSESinkRedis(f"redis-{nodes}", project, nodes) for nodes in (1, 2, 4)),
+    ]
+
+
+def systems(project: Path) -> list[System]:
+    """Return every system, with this project as it is in the checkout."""
+    return [*checkout(project), Nchan(), *PYTHON_APPS]

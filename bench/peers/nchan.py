@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -29,7 +30,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port};
-        # Only what is on its way is kept: a stream begins with the next event.
+        # Few messages are kept, for a short time: a stream begins with the next event.
         nchan_message_buffer_length 100;
         nchan_message_timeout 5s;
         location = /publish {{
@@ -53,19 +54,19 @@ class Nchan(System):
     name = "nchan"
     about = "nginx with nchan (C), one worker a core as shipped; messages in memory"
 
-    def missing(self, project: Path) -> str | None:
+    def missing(self) -> str | None:
         if not shutil.which("nginx", path=_path()) or not _MODULE.exists():
             return "nginx or its module not installed: apt-get install nginx libnginx-mod-nchan"
         return None
 
-    def start(self, setting: Setting) -> Server:
+    def start(self, setting: Setting, stack: contextlib.ExitStack) -> Server:
         port = free_port()
         workers = setting.workers or os.cpu_count() or 1
         config = setting.folder / "nginx.conf"
         config.write_text(
             _CONFIG.format(
                 module=_MODULE,
-                # As root, nginx would make its workers another user's, to whom the folder is shut.
+                # As root, nginx would run its workers as a user who can't enter the folder.
                 user=f"user {getpass.getuser()};" if os.geteuid() == 0 else "",
                 workers=workers,
                 files=2 * setting.clients + 1024,
@@ -76,10 +77,10 @@ class Nchan(System):
         )
         nginx = shutil.which("nginx", path=_path()) or "nginx"
         command = [nginx, "-c", str(config), "-p", str(setting.folder), "-e", "stderr"]
-        processes = Processes(command, setting.folder, port)
-        return Server(port, processes, "/publish", "/events", workers)
+        node = stack.enter_context(Processes(command, setting.folder, port))
+        return Server(nodes=[node], workers=workers)
 
 
 def _path() -> str:
-    """Return where programs are looked for, the system's own among them."""
+    """Return the path that programs are looked for in, with the system's own folders."""
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])

@@ -34,6 +34,4 @@ async def publish(request: Request) -> Response:
     return Response(status_code=204)
 
 
-app = Starlette(
-    routes=[Route("/events", events), Route("/publish", publish, methods=["POST"])],
-)
+app = Starlette(routes=[Route("/events", events), Route("/publish", publish, methods=["POST"])])

@@ -11,7 +11,7 @@ import pytest
 
 Measured = Callable[[str, str], None]
 
-_rows: list[tuple[str, str, str]] = []
+_PROPERTY = "measured"
 
 
 @pytest.fixture
@@ -21,16 +21,25 @@ def measured(request: pytest.FixtureRequest) -> Measured:
 
     def note(what: str, result: str) -> None:
         named = what if way == "direct" else f"{what} ({way})"
-        _rows.append((request.node.nodeid, named, result))
+        # Properties of a test reach the process that reports, whichever one ran the test.
+        request.node.user_properties.append((_PROPERTY, (named, result)))
 
     return note
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not _rows:
+    rows = [
+        (report.nodeid, *value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == _PROPERTY
+    ]
+    if not rows:
         return
     terminalreporter.section("measured")
-    for _, what, result in sorted(_rows):
+    for _, what, result in sorted(rows):
         terminalreporter.write_line(f"{what:80} {result}")
     if name := os.environ.get("MEASURED"):
-        Path(name).write_text(json.dumps(sorted(_rows), indent=1))
+        Path(name).write_text(json.dumps(sorted(rows), indent=1))

@@ -118,7 +118,9 @@ def test_a_server_waits_for_a_cluster_that_comes_late_and_comes_back(
     with Server(tmp_path, url=url, workers=1, sink=SINK, ready="/healthz") as server:
         cure = "Redis can't be reached; start it, or mend host, port or network"
         for status, body in (ask(server, "/readyz"), ask(server, "/ingest", "1")):
-            assert status == 503 and cure in body
+            assert status == 503 and "Redis can't be reached" in body
+            assert "start it" not in body
+        assert cure in server.log
         assert ask(server, "/events_stream/")[0] == 503
         with cluster(tmp_path / "redis", port) as node:
             # Its node is there before it has any slots.

@@ -27,9 +27,14 @@ def measured(request: pytest.FixtureRequest) -> Measured:
     return note
 
 
+def _pair(value: object) -> tuple[str, str]:
+    assert isinstance(value, (tuple, list))
+    return value[0], value[1]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows = [
-        (report.nodeid, *value)
+        (report.nodeid, *_pair(value))
         for reports in terminalreporter.stats.values()
         for report in reports
         if isinstance(report, pytest.TestReport) and report.when == "call"

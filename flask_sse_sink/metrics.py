@@ -15,7 +15,6 @@ import functools
 import logging
 import os
 import shutil
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -277,16 +276,13 @@ def check_folder() -> None:
 def prepare() -> None:
     """Choose the folder where the processes that are started from now on count.
 
-    A folder that :data:`FOLDER_VARIABLE` names already is kept, with what it holds. Ends the
-    program, with the cure on standard error, where that can't be used: seen in the workers, each
-    would end and be started anew.
+    A folder that :data:`FOLDER_VARIABLE` names already is kept, with what it holds.
+
+    :raises ConfigError: that folder can't be used. Seen in the workers, each would end and be
+        started anew.
     """
     if os.environ.get(FOLDER_VARIABLE):
-        try:
-            check_folder()
-        except ConfigError as error:
-            print(error, file=sys.stderr)
-            raise SystemExit(2) from None
+        check_folder()
         return
     base = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
     try:

@@ -434,7 +434,8 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         except OSError as error:
             self.log.debug("Closing a connection that didn't begin: %s", error)
             return False
-        if isinstance(unreader := conn.parser.unreader, Unreader):
+        # HTTP/2's parser has none.
+        if isinstance(unreader := getattr(conn.parser, "unreader", None), Unreader):
             unreader.unread(conn.request.take())
         return super().handle(conn)
 

@@ -184,7 +184,7 @@ def test_where_an_event_has_no_room_a_check_fails(server: RedisServer, log: Redi
 def test_replicas_that_are_missing_fail_a_check(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(redis, "TIMEOUT_SECONDS", 1.5)
     log = RedisLog(server.url, replicas=1)
     for call in (lambda: log.append([_event("a")]), log.check):
         with pytest.raises(LogUnavailable, match="0 of 1 replicas confirmed"):

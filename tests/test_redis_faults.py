@@ -124,8 +124,10 @@ def test_a_server_waits_for_a_cluster_that_comes_late_and_comes_back(
         assert ask(server, "/events_stream/")[0] == 503
         with cluster(tmp_path / "redis", port) as node:
             # Its node is there before it has any slots.
-            status, body = ask(server, "/ingest", "2")
-            wait_until(lambda: "slots" in ask(server, "/ingest", "2")[1], "it has no slots")
+            def it_is_told() -> bool:
+                return ask(server, "/ingest", "2")[0] == 503 and "slots" in server.log
+
+            wait_until(it_is_told, "it has no slots")
             give_slots(node)
             wait_until(lambda: server.answers("/readyz") == 200, "it is ready")
             with server.stream() as stream:

@@ -99,11 +99,6 @@ class Relay:
         """Return why the log couldn't be read when last tried, None if it could."""
         return self._away
 
-    @property
-    def failure(self) -> str:
-        """Return why events of other processes don't come through now, empty if they do."""
-        return self._loop.failure or (str(self._away) if self._away else "")
-
     def start(self) -> None:
         """Start after the newest event there is, and follow the log on a thread from then on.
 

@@ -397,10 +397,16 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         except OSError:
             pass
 
-    def _warn_of_crowd(self) -> None:
+    def _may_warn(self) -> bool:
+        """Return whether the last warning is long enough ago for another one."""
         now = time.monotonic()
-        if now >= self._next_warning:
-            self._next_warning = now + _WARNING_SECONDS
+        if now < self._next_warning:
+            return False
+        self._next_warning = now + _WARNING_SECONDS
+        return True
+
+    def _warn_of_crowd(self) -> None:
+        if self._may_warn():
             self.log.warning(
                 "connections without a complete request are closed to make room: %d connections, "
                 "%d at most; %d requests for %d threads. A proxy that buffers requests keeps slow "
@@ -410,9 +416,7 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     def _out_of_descriptors(self, error: OSError) -> None:
         """Make room, or accept nothing until the next look, instead of ending the worker."""
-        now = time.monotonic()
-        if now >= self._next_warning:
-            self._next_warning = now + _WARNING_SECONDS
+        if self._may_warn():
             self.log.error("can't accept a connection: %s; raise `ulimit -n`", error.strerror)
         if self._idle:
             self._close_longest_idle()

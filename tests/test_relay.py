@@ -179,12 +179,12 @@ def test_a_relay_recovers_when_the_log_is_back(log: _Log, seen: _Seen, relay: Re
         relay.pump()
     relay.pump_stored()
     log.interrupt()
-    _until(lambda: relay.failure != "")
+    _until(lambda: relay.away is not None)
     assert seen.ids == []
     log.append(_events(1))
     log.away = False
     seen.wait_for([1, 2, 3])
-    _until(lambda: relay.failure == "")
+    _until(lambda: relay.away is None and not relay.loop.failure)
 
 
 def test_a_relay_that_cannot_read_does_not_start(tmp_path: Path, seen: _Seen) -> None:

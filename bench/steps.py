@@ -20,12 +20,13 @@ from typing import Any
 
 from flask import Flask
 
-from flask_sse_sink import SSESink, frame
+from flask_sse_sink import SSESink
 from flask_sse_sink import event as envelope
-from flask_sse_sink.chunk import Chunk, Frame
 from flask_sse_sink.extension import engine_of
 from flask_sse_sink.log import Appended
-from flask_sse_sink.views import ingest
+from flask_sse_sink.stream import frame
+from flask_sse_sink.stream.chunk import Chunk, Frame
+from flask_sse_sink.web import ingest
 
 _ROUNDS = 7
 _EVENTS_A_ROUND = 4000

@@ -13,7 +13,7 @@ from .exceptions import (
     TooManyClients,
 )
 from .extension import SSESink
-from .server import create_app
+from .server.app import create_app
 from .signals import client_connected, client_disconnected, events_stored
 
 __version__ = "0.1.0"

@@ -17,22 +17,24 @@ from flask import Flask, current_app, has_app_context
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from . import access, config, host, metrics, signals
-from .chunk import release
+from . import metrics, signals
+from .config import loading
+from .config.settings import Settings, stream_url
 from .event import Event, NewEvent, new_event, new_events
 from .exceptions import ConfigError, LogUnavailable, ServerStopping, TooManyClients
-from .lane import Lane, why_none
 from .log import Appended, EventLog, open_log
-from .memory import Memory
-from .outbox import shrink_fullest
-from .problem import public_cause
 from .relay import Relay
 from .retention import Retention
-from .settings import Settings, stream_url
-from .sink import Sink
-from .slots import Slot, Slots
-from .views import ingest
-from .watch import PATIENCE_SECONDS, Watcher
+from .sinks.sse import Sink
+from .stream import access_log, capacity
+from .stream.admission import Slot, Slots
+from .stream.chunk import release
+from .stream.direct_socket import DirectSocket, why_none
+from .stream.memory import Memory
+from .stream.send_queue import shrink_fullest
+from .stream.watcher import PATIENCE_SECONDS, Watcher
+from .web import ingest
+from .web.problem import public_cause
 
 KEY = "sse_sink"
 
@@ -115,8 +117,8 @@ class Engine:
             retention = Retention(self.log, database.retention, database.retention_count)
             retention.start()
             undo.callback(retention.stop)
-            if self.ending is None and (worker := host.gunicorn_worker()) is not None:
-                self.ending = host.ending(worker)
+            if self.ending is None and (worker := capacity.gunicorn_worker()) is not None:
+                self.ending = capacity.ending(worker)
             watcher = Watcher(self._tick, _POLL_SECONDS if self.ending else self._tick_seconds())
             undo.callback(watcher.stop)
             watcher.start()
@@ -137,11 +139,11 @@ class Engine:
         assert self._watcher is not None, "not started"
         return self._watcher
 
-    def lane(self, environ: dict[str, Any]) -> Lane | None:
+    def lane(self, environ: dict[str, Any]) -> DirectSocket | None:
         """Return the direct lane to the client of a request, None where it can't be safe."""
         if not self.settings.server.direct_send:
             return None
-        lane = Lane.of(environ)
+        lane = DirectSocket.of(environ)
         if lane is None and (reason := why_none(environ)) and reason not in self._told:
             self._told.add(reason)
             _log.warning(
@@ -154,10 +156,10 @@ class Engine:
 
     def can_stream(self, environ: Mapping[str, Any]) -> bool:
         """Return whether the process has threads at all; its log says why it hasn't."""
-        if not host.greenlets():
+        if not capacity.greenlets():
             return True
         if not self._measured:
-            self.fit(host.capacity(environ))
+            self.fit(capacity.capacity(environ))
         return False
 
     def failure(self) -> str:
@@ -187,7 +189,7 @@ class Engine:
         :raises TooManyClients: there is no room, or the process is about to end.
         """
         if not self._measured:
-            self.fit(host.capacity(environ))
+            self.fit(capacity.capacity(environ))
         if self.draining:
             raise ServerStopping("the server is stopping; come back in a moment")
         if not self.slots.most:
@@ -196,7 +198,7 @@ class Engine:
             )
         return self.slots.take(sink.name, sink.settings.max_clients, address)
 
-    def fit(self, capacity: host.Capacity) -> None:
+    def fit(self, capacity: capacity.Capacity) -> None:
         """Lower the number of streams to what the server can carry, and say so in the log."""
         self._measured = True
         if capacity.streams < self.slots.most:
@@ -393,8 +395,8 @@ class SSESink:
         for sink in engine.sinks.values():
             app.register_blueprint(sink.blueprint(engine))
             signals.events_stored.connect(sink.on_events_stored, sender=app)
-        signals.client_connected.connect(access.on_connected, sender=app)
-        signals.client_disconnected.connect(access.on_disconnected, sender=app)
+        signals.client_connected.connect(access_log.on_connected, sender=app)
+        signals.client_disconnected.connect(access_log.on_disconnected, sender=app)
         app.register_blueprint(ingest.blueprint(settings.ingest, engine.append))
         app.extensions[KEY] = engine
         self._apps.add(app)
@@ -477,11 +479,11 @@ def _settings(
         given = app.config.get("SSE_SINK")
     if isinstance(given, Mapping):
         origin = "SSE_SINK"
-        return config.from_mapping(dict(given), origin, Path(app.instance_path)), origin, False
-    path = Path(given or app.config.get(config.FILE_VARIABLE) or config.default_file())
+        return loading.from_mapping(dict(given), origin, Path(app.instance_path)), origin, False
+    path = Path(given or app.config.get(loading.FILE_VARIABLE) or loading.default_file())
     # gunicorn's master inspected the log of what it holds. A worker that found it damaged would
     # end, and the master with it; one that starts answers 503 until the file is mended.
-    return config.load(path), str(path), config.held(path) is not None
+    return loading.load(path), str(path), loading.held(path) is not None
 
 
 def _refuse_met_routes(app: Flask, settings: Settings, origin: str) -> None:

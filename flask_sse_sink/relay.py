@@ -11,7 +11,7 @@ from collections.abc import Callable
 from .event import Event
 from .exceptions import LogUnavailable
 from .log import EventLog
-from .loop import Backoff, Loop
+from .threads import Backoff, SupervisedThread
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Relay:
         self._waits = False  # whether the tail thread waits on _released
         self._turnstile = threading.Lock()
         self._lock = threading.Lock()
-        self._loop = Loop("sse-sink-relay", self._follow)
+        self._loop = SupervisedThread("sse-sink-relay", self._follow)
         self._backoff = Backoff()
         self._away: LogUnavailable | None = None
 
@@ -85,7 +85,7 @@ class Relay:
         return self._cursor
 
     @property
-    def loop(self) -> Loop:
+    def loop(self) -> SupervisedThread:
         """Return the tail thread, to see how it does."""
         return self._loop
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from .exceptions import LogUnavailable
 from .log import EventLog
-from .loop import Loop
+from .threads import SupervisedThread
 
 _log = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ class Retention:
         self._seconds = seconds
         self._count = count
         self._clock = clock
-        self._loop = Loop("sse-sink-prune", self._step)
+        self._loop = SupervisedThread("sse-sink-prune", self._step)
 
     @property
-    def loop(self) -> Loop:
+    def loop(self) -> SupervisedThread:
         """Return the thread, to see how it does."""
         return self._loop
 

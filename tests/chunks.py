@@ -6,10 +6,10 @@ import re
 
 from msgspec import Raw
 
-from flask_sse_sink import frame
-from flask_sse_sink.chunk import Chunk, Frame
 from flask_sse_sink.event import Event, Source
-from flask_sse_sink.memory import Memory
+from flask_sse_sink.stream import frame
+from flask_sse_sink.stream.chunk import Chunk, Frame
+from flask_sse_sink.stream.memory import Memory
 
 MANY = 10**9
 MEMORY = Memory(MANY)

@@ -23,7 +23,7 @@ from werkzeug.test import TestResponse
 from flask_sse_sink import SSESink, events_stored, extension
 from flask_sse_sink.event import new_event
 from flask_sse_sink.extension import Engine, engine_of
-from flask_sse_sink.sink import Sink
+from flask_sse_sink.sinks.sse import Sink
 
 pytest_plugins = ["measured"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from flask import Flask
 
-from flask_sse_sink.client import Client
-from flask_sse_sink.session import Session, Subscription
-from flask_sse_sink.slots import Slots
+from flask_sse_sink.stream.admission import Slots
+from flask_sse_sink.stream.client import Client
+from flask_sse_sink.stream.session import Session, Subscription
 
 APP = Flask("app_of_sessions")
 

@@ -13,12 +13,13 @@ from chunks import chunk, messages
 from gunicorn_server import wait_until
 from sessions import APP, Calls, session
 
-from flask_sse_sink import client_connected, client_disconnected, frame, metrics
-from flask_sse_sink.client import Client
+from flask_sse_sink import client_connected, client_disconnected, metrics
+from flask_sse_sink.config.settings import Pause, SinkSettings
 from flask_sse_sink.exceptions import LogUnavailable
-from flask_sse_sink.pattern import EVERYTHING
-from flask_sse_sink.settings import Pause, SinkSettings
-from flask_sse_sink.slots import Slots
+from flask_sse_sink.filters import EVERYTHING
+from flask_sse_sink.stream import frame
+from flask_sse_sink.stream.admission import Slots
+from flask_sse_sink.stream.client import Client
 
 
 def client(**settings: object) -> Client:

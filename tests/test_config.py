@@ -17,12 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flask_sse_sink import LogUnusable, create_app
-from flask_sse_sink.config import FILE_VARIABLE, default_file, from_mapping, load
+from flask_sse_sink.config.loading import FILE_VARIABLE, default_file, from_mapping, load
+from flask_sse_sink.config.settings import (
+    Interval,
+    Settings,
+    SinkSettings,
+    Size,
+    schema,
+    stream_url,
+)
 from flask_sse_sink.exceptions import ConfigError
 from flask_sse_sink.extension import engine_of
 from flask_sse_sink.log import open_log
-from flask_sse_sink.log.redis import RedisLog
-from flask_sse_sink.settings import Interval, Settings, SinkSettings, Size, schema, stream_url
+from flask_sse_sink.log.redis.log import RedisLog
 
 HERE = Path("/srv/app")
 

@@ -20,9 +20,9 @@ from redis_server import RedisServer
 from sse import Parser, ServerEvent
 from test_real_clients import Client, chromium, npm_eventsource
 
-from flask_sse_sink import config
+from flask_sse_sink.config import loading
 from flask_sse_sink.event import new_event
-from flask_sse_sink.log.sqlite import SQLiteLog
+from flask_sse_sink.log.sqlite.log import SQLiteLog
 
 DEPLOY = ROOT / "deploy"
 
@@ -250,7 +250,7 @@ def test_npms_eventsource_behind_nginx_misses_nothing_through_a_restart(
 
 def test_the_nodes_configuration_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGEST_TOKEN", "a-token-of-the-tests")
-    settings = config.load(DEPLOY / "config.yaml")
+    settings = loading.load(DEPLOY / "config.yaml")
     assert settings.database.url == "redis://redis:6379/0"
     assert settings.server.proxies == 1
 

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 import yaml
 
-from flask_sse_sink import settings
 from flask_sse_sink.cli import sse
+from flask_sse_sink.config import settings
 
 ROOT = Path(__file__).parent.parent
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -39,7 +39,7 @@ def test_every_setting_stands_in_the_shipped_file(section: str, name: str) -> No
 
 
 def test_the_commented_settings_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flask_sse_sink.config import from_mapping
+    from flask_sse_sink.config.loading import from_mapping
 
     monkeypatch.setenv("INGEST_TOKEN", "a-token-of-the-tests")
     text = (ROOT / "config.yaml").read_text()

@@ -426,9 +426,9 @@ def test_a_closed_engine_starts_again(make_app: MakeApp, listen: Listen) -> None
     "part",
     [
         "retention.Retention.start",
-        "watch.Watcher.__init__",
-        "watch.Watcher.start",
-        "relay.Loop.start",
+        "stream.watcher.Watcher.__init__",
+        "stream.watcher.Watcher.start",
+        "relay.SupervisedThread.start",
     ],
 )
 def test_a_start_that_fails_half_way_leaves_nothing_and_can_be_made_again(
@@ -489,7 +489,9 @@ def test_a_start_without_descriptors_leaves_nothing(make_app: MakeApp) -> None:
 
 
 @pytest.mark.parametrize("handled", [True, False])
-@pytest.mark.parametrize("what", ["extension.Engine.started", "sink.Session", "sink.Peer.of"])
+@pytest.mark.parametrize(
+    "what", ["extension.Engine.started", "sinks.sse.Session", "sinks.sse.Connection.of"]
+)
 def test_an_error_between_admission_and_response_gives_the_place_back(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, what: str, handled: bool
 ) -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from sse import ServerEvent, parse
 
-from flask_sse_sink import frame
 from flask_sse_sink.event import Event, Source
+from flask_sse_sink.stream import frame
 
 
 def _stored(data: str = "{}", id: int = 7) -> Event:

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 from conftest import Listen, MakeApp
 
-from flask_sse_sink import create_app, gunicorn, metrics
+from flask_sse_sink import create_app, metrics
 from flask_sse_sink.extension import engine_of
-from flask_sse_sink.worker import StreamWorker
+from flask_sse_sink.server import gunicorn
+from flask_sse_sink.server.worker import StreamWorker
 
 
 @pytest.fixture

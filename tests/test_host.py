@@ -20,7 +20,7 @@ import pytest
 from gunicorn_server import Server, Stream, gunicorn_command, wait_until
 from their_app import TheirGunicorn, write_app
 
-from flask_sse_sink import host
+from flask_sse_sink.stream import capacity
 
 REFUSED = "at most {} streams are admitted instead of server.max_clients: 1000"
 QUEUED = "events aren't sent directly: "
@@ -100,10 +100,10 @@ def test_waitress_keeps_room_for_the_rest(
 def test_a_servers_pool_bounds_the_streams(workers: int, streams: int) -> None:
     """So it is with asgiref's WsgiToAsgi, whose pool has one thread, and with a2wsgi."""
 
-    async def ask() -> host.Capacity:
+    async def ask() -> capacity.Capacity:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(workers) as pool:
-            return await loop.run_in_executor(pool, host.capacity, {"wsgi.multithread": True})
+            return await loop.run_in_executor(pool, capacity.capacity, {"wsgi.multithread": True})
 
     found = asyncio.run(ask())
     assert found.streams == streams
@@ -112,18 +112,18 @@ def test_a_servers_pool_bounds_the_streams(workers: int, streams: int) -> None:
 
 def test_a_server_of_one_thread_carries_none() -> None:
     environ = {"SERVER_SOFTWARE": "WSGIServer/0.2", "wsgi.multithread": False}
-    found = host.capacity(environ)
+    found = capacity.capacity(environ)
     assert found.streams == 0 and "WSGIServer/0.2, which has one thread" in found.bound
     # A test client says the same of its threads, but names no server.
-    assert host.capacity({"wsgi.multithread": False}).streams > 8
+    assert capacity.capacity({"wsgi.multithread": False}).streams > 8
 
 
 def test_greenlets_of_eventlet_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     patcher = ModuleType("eventlet.patcher")
     patcher.__dict__["is_monkey_patched"] = lambda name: name == "thread"
     monkeypatch.setitem(sys.modules, "eventlet.patcher", patcher)
-    assert host.greenlets() == "eventlet"
-    assert host.capacity().streams == 0
+    assert capacity.greenlets() == "eventlet"
+    assert capacity.capacity().streams == 0
 
 
 @pytest.fixture
@@ -142,13 +142,13 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_worker_class_that_is_made_from_gunicorns_counts_as_it(worker: Any) -> None:
-    assert host.gunicorn_worker() is worker
-    assert host.capacity().streams == 2
+    assert capacity.gunicorn_worker() is worker
+    assert capacity.capacity().streams == 2
 
 
 def test_a_process_that_a_worker_forked_is_no_worker(worker: Any) -> None:
     worker.pid = os.getpid() + 1
-    assert host.gunicorn_worker() is None
+    assert capacity.gunicorn_worker() is None
 
 
 def test_direct_send_that_is_off_is_told_once_with_its_reason(tmp_path: Path) -> None:

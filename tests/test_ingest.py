@@ -221,7 +221,7 @@ def test_every_token_is_compared_in_constant_time(
         return sent == token
 
     spy = SimpleNamespace(compare_digest=compare)
-    monkeypatch.setattr("flask_sse_sink.views.ingest.hmac", spy)
+    monkeypatch.setattr("flask_sse_sink.web.ingest.hmac", spy)
     app = make_app(ingest={"tokens": ["first-token", "second-token"]})
     assert post(app, ONE, Authorization="Bearer first-token").status_code == 201
     assert compared == [b"first-token", b"second-token"]

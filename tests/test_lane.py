@@ -14,8 +14,8 @@ import pytest
 from gunicorn.http.wsgi import Response
 from gunicorn_server import WAIT_SECONDS, Server, flask_command, gunicorn_command
 
-from flask_sse_sink import host
-from flask_sse_sink.lane import Lane
+from flask_sse_sink.stream import capacity
+from flask_sse_sink.stream.direct_socket import DirectSocket
 
 DELIVERIES = 'sse_sink_deliveries_total{{sink="events_stream",way="{}"}}'
 
@@ -50,13 +50,13 @@ def connection() -> Any:
 
 @pytest.fixture(autouse=True)
 def worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "gunicorn_worker", ThreadWorker)
+    monkeypatch.setattr(capacity, "gunicorn_worker", ThreadWorker)
 
 
 def test_a_plain_socket_of_gunicorns_threaded_worker_is_a_lane(
     connection: socket.socket,
 ) -> None:
-    assert Lane.of(environ(connection)) is not None
+    assert DirectSocket.of(environ(connection)) is not None
 
 
 @pytest.mark.parametrize(
@@ -73,29 +73,29 @@ def test_a_plain_socket_of_gunicorns_threaded_worker_is_a_lane(
 def test_what_is_not_known_to_be_safe_is_no_lane(
     connection: socket.socket, changed: dict[str, object]
 ) -> None:
-    assert Lane.of(environ(connection, **changed)) is None
+    assert DirectSocket.of(environ(connection, **changed)) is None
 
 
 def test_a_socket_under_tls_is_no_lane(connection: socket.socket) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     with context.wrap_socket(connection, do_handshake_on_connect=False) as wrapped:
-        assert Lane.of(environ(wrapped)) is None
+        assert DirectSocket.of(environ(wrapped)) is None
 
 
 def test_without_the_interpreters_lock_there_is_no_lane(
     connection: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys._is_gil_enabled", lambda: False, raising=False)
-    assert Lane.of(environ(connection)) is None
+    assert DirectSocket.of(environ(connection)) is None
 
 
 @pytest.mark.parametrize("worker", [SyncWorker, lambda: None])
 def test_another_worker_or_server_gives_no_lane(
     connection: socket.socket, monkeypatch: pytest.MonkeyPatch, worker: Any
 ) -> None:
-    monkeypatch.setattr(host, "gunicorn_worker", worker)
-    assert Lane.of(environ(connection)) is None
+    monkeypatch.setattr(capacity, "gunicorn_worker", worker)
+    assert DirectSocket.of(environ(connection)) is None
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_lane_opens_if_the_first_bytes_went_out_as_they_were(
 ) -> None:
     answer = SimpleNamespace(**{"sent": 10, "chunked": True, "headers": [], **changed})
     request = {"wsgi.early_hints": object()}
-    assert Lane(connection, answer, request).opens(10) is opens
+    assert DirectSocket(connection, answer, request).opens(10) is opens
     assert request == {}
 
 

@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
+from flask_sse_sink.config.settings import DatabaseSettings
 from flask_sse_sink.event import NewEvent, Source, decode, encode, new_event
 from flask_sse_sink.exceptions import LogUnavailable, LogUnusable
-from flask_sse_sink.log import EventLog, Record, copying, iso, now_us, open_log, queries, redis
+from flask_sse_sink.filters import EVERYTHING, Filter, parse
+from flask_sse_sink.log import EventLog, Record, copying, iso, now_us, open_log
 from flask_sse_sink.log.copying import copy
 from flask_sse_sink.log.dates import Dates, Rows
-from flask_sse_sink.log.sqlite import SQLiteLog
-from flask_sse_sink.pattern import EVERYTHING, Filter, parse
-from flask_sse_sink.settings import DatabaseSettings
+from flask_sse_sink.log.redis import log as redis
+from flask_sse_sink.log.sqlite import queries
+from flask_sse_sink.log.sqlite.log import SQLiteLog
 
 FAR = 2**62
 

@@ -19,12 +19,13 @@ import pytest
 from gunicorn_server import WAIT_SECONDS, free_port, wait_until
 from redis_server import Guarded, RedisServer, binary
 
+from flask_sse_sink.config.settings import DatabaseSettings
 from flask_sse_sink.event import NewEvent, new_event
 from flask_sse_sink.exceptions import ConfigError, LogUnavailable, LogUnusable
-from flask_sse_sink.log import open_log, redis
-from flask_sse_sink.log.redis import RedisLog
-from flask_sse_sink.pattern import EVERYTHING
-from flask_sse_sink.settings import DatabaseSettings
+from flask_sse_sink.filters import EVERYTHING
+from flask_sse_sink.log import open_log
+from flask_sse_sink.log.redis import log as redis
+from flask_sse_sink.log.redis.log import RedisLog
 
 MakeLog = Callable[..., RedisLog]
 
@@ -339,7 +340,8 @@ def test_two_prunes_at_once_forget_no_newer_event(server: RedisServer, make_log:
 
 
 def test_the_library_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "flask_sse_sink.log.redis")
+    for name in ("log", "client"):
+        monkeypatch.delitem(sys.modules, f"flask_sse_sink.log.redis.{name}", raising=False)
     real = builtins.__import__
 
     def without(name: str, *args: object, **more: object) -> object:

@@ -17,8 +17,9 @@ import pytest
 
 from flask_sse_sink.event import NewEvent, new_event
 from flask_sse_sink.exceptions import LogUnavailable, LogUnusable
-from flask_sse_sink.log import schema, sqlite
-from flask_sse_sink.log.sqlite import SQLiteLog
+from flask_sse_sink.log.sqlite import log as sqlite
+from flask_sse_sink.log.sqlite import schema
+from flask_sse_sink.log.sqlite.log import SQLiteLog
 
 # Appends single events for ever, or `count` of them, and prints each id when it is answered.
 _APPENDER = """

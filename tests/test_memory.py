@@ -7,13 +7,13 @@ import threading
 from chunks import MANY, event
 from flask import Flask
 
-from flask_sse_sink.chunk import CHUNK_BYTES, Chunk, Frame, chunks, release
-from flask_sse_sink.client import Client
+from flask_sse_sink.config.settings import SinkSettings
 from flask_sse_sink.event import Event
-from flask_sse_sink.memory import Memory
-from flask_sse_sink.pattern import EVERYTHING, parse
-from flask_sse_sink.settings import SinkSettings
-from flask_sse_sink.sink import Sink
+from flask_sse_sink.filters import EVERYTHING, parse
+from flask_sse_sink.sinks.sse import Sink
+from flask_sse_sink.stream.chunk import CHUNK_BYTES, Chunk, Frame, chunks, release
+from flask_sse_sink.stream.client import Client
+from flask_sse_sink.stream.memory import Memory
 
 APP = Flask("app_of_a_test")
 

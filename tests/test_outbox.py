@@ -21,14 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sessions import session
 
-from flask_sse_sink import frame
-from flask_sse_sink.chunk import _OBJECT_BYTES, Chunk, Taken
-from flask_sse_sink.client import Client
-from flask_sse_sink.lane import Lane
-from flask_sse_sink.memory import Memory
-from flask_sse_sink.outbox import Outbox, shrink_fullest
-from flask_sse_sink.pattern import EVERYTHING
-from flask_sse_sink.settings import Pause, SinkSettings
+from flask_sse_sink.config.settings import Pause, SinkSettings
+from flask_sse_sink.filters import EVERYTHING
+from flask_sse_sink.stream import frame
+from flask_sse_sink.stream.chunk import _OBJECT_BYTES, Chunk, WriteBatch
+from flask_sse_sink.stream.client import Client
+from flask_sse_sink.stream.direct_socket import DirectSocket
+from flask_sse_sink.stream.memory import Memory
+from flask_sse_sink.stream.send_queue import Outbox, shrink_fullest
 
 HELLO = frame.connected(3000)
 CLOSING = b"event: info\ndata: closing\n"
@@ -40,7 +40,7 @@ class Thread:
     def __init__(self, write: Callable[[bytes, int], int], timeout: float = 20) -> None:
         self.outbox = Outbox(10, MANY)
         self.outbox.open_lane(write)
-        self.found: list[Taken | None] = []
+        self.found: list[WriteBatch | None] = []
         self._thread = threading.Thread(target=self._run, args=(timeout,))
         self._thread.start()
         wait_until(lambda: self.outbox._idle or not self._thread.is_alive(), "it waits")
@@ -51,7 +51,7 @@ class Thread:
         except queue.Empty:
             self.found.append(None)
 
-    def taken(self) -> Taken | None:
+    def taken(self) -> WriteBatch | None:
         """Return what it took, None for a heartbeat."""
         self._thread.join(20)
         return self.found[0]
@@ -476,7 +476,7 @@ class Served:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         self.answer = SimpleNamespace(chunked=True, sent=0, headers=[("Server", "test")])
         values = SinkSettings(heartbeat_timeout=Pause(0.01), **made)  # type: ignore[arg-type]
-        self.lane = Lane(self.mine, self.answer)
+        self.lane = DirectSocket(self.mine, self.answer)
         self.client = Client("live", EVERYTHING, None, values)
         self.outbox = self.client.outbox
         self.ids: list[int] = []

@@ -11,8 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from flask_sse_sink import create_app, problem
+from flask_sse_sink import create_app
 from flask_sse_sink.extension import engine_of
+from flask_sse_sink.web import problem
 
 CONFIG = """
 database: {url: "sqlite:///events.db"}

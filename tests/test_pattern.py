@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_sse_sink import pattern
-from flask_sse_sink.pattern import EVERYTHING, Filter, parse, parse_query
+from flask_sse_sink import filters
+from flask_sse_sink.filters import EVERYTHING, Filter, parse, parse_query
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_many_patterns_cost_little_more_than_few() -> None:
 
     for count in (100, 1_000, 10_000):
         compared = 0
-        some = pattern._widest(
+        some = filters._widest(
             [Counted(f"e{n}") for n in range(count)], [Counted(f"p{n}.") for n in range(count)]
         )
         other = Filter(False, frozenset(), tuple(sorted(Counted(f"p{n}.") for n in range(count))))

@@ -27,7 +27,7 @@ from gunicorn_server import WAIT_SECONDS, Server, free_port
 from sse import Parser
 
 from flask_sse_sink.event import new_event
-from flask_sse_sink.log.sqlite import SQLiteLog
+from flask_sse_sink.log.sqlite.log import SQLiteLog
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 

@@ -18,7 +18,7 @@ from measured import Measured
 from redis_server import Guarded, RedisServer
 
 from flask_sse_sink.event import new_event
-from flask_sse_sink.log.redis import RedisLog
+from flask_sse_sink.log.redis.log import RedisLog
 
 SINK = "replay: true, heartbeat_timeout: 0.2, retry: 0.1"
 

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from flask_sse_sink import relay as relay_module
+from flask_sse_sink.config.settings import DatabaseSettings
 from flask_sse_sink.event import Event, NewEvent, new_event
 from flask_sse_sink.exceptions import LogUnavailable
-from flask_sse_sink.log import EventLog, open_log, sqlite
-from flask_sse_sink.log.sqlite import SQLiteLog
+from flask_sse_sink.log import EventLog, open_log
+from flask_sse_sink.log.sqlite import log as sqlite
+from flask_sse_sink.log.sqlite.log import SQLiteLog
 from flask_sse_sink.relay import PAGE, Relay
 from flask_sse_sink.retention import STEP, Retention
-from flask_sse_sink.settings import DatabaseSettings
 
 
 class _Log(SQLiteLog):

@@ -18,17 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sessions import session
 
-from flask_sse_sink import frame
-from flask_sse_sink.client import Client
+from flask_sse_sink.config.settings import Pause, ReplayBound, SinkSettings
 from flask_sse_sink.event import new_event
 from flask_sse_sink.exceptions import LogUnavailable
 from flask_sse_sink.extension import Engine, engine_of
-from flask_sse_sink.log import queries
-from flask_sse_sink.log.sqlite import SQLiteLog
-from flask_sse_sink.pattern import EVERYTHING
-from flask_sse_sink.replay import Asked, Replay, parse
-from flask_sse_sink.settings import Pause, SinkSettings
-from flask_sse_sink.settings import Replay as Bound
+from flask_sse_sink.filters import EVERYTHING
+from flask_sse_sink.log.sqlite import queries
+from flask_sse_sink.log.sqlite.log import SQLiteLog
+from flask_sse_sink.stream import frame
+from flask_sse_sink.stream.client import Client
+from flask_sse_sink.stream.replay import Replay, ResumePosition, parse
 
 FAR = 2**62
 
@@ -73,19 +72,21 @@ def missed(stream: Stream) -> tuple[int, dict[str, Any]]:
         (None, None, None),
         ("", "", None),
         (" ", None, None),
-        ("7", None, Asked(7)),
-        (None, "7", Asked(7)),
-        ("7", "8", Asked(7)),
-        ("", "8", Asked(8)),
-        (" 7 ", None, Asked(7)),
-        ("0", None, Asked(0)),
-        ("007", None, Asked(7)),
-        (str(2**63 - 1), None, Asked(2**63 - 1)),
-        ("earliest", None, Asked(0, earliest=True)),
-        (None, "earliest", Asked(0, earliest=True)),
+        ("7", None, ResumePosition(7)),
+        (None, "7", ResumePosition(7)),
+        ("7", "8", ResumePosition(7)),
+        ("", "8", ResumePosition(8)),
+        (" 7 ", None, ResumePosition(7)),
+        ("0", None, ResumePosition(0)),
+        ("007", None, ResumePosition(7)),
+        (str(2**63 - 1), None, ResumePosition(2**63 - 1)),
+        ("earliest", None, ResumePosition(0, earliest=True)),
+        (None, "earliest", ResumePosition(0, earliest=True)),
     ],
 )
-def test_an_id_is_read(header: str | None, query: str | None, expected: Asked | None) -> None:
+def test_an_id_is_read(
+    header: str | None, query: str | None, expected: ResumePosition | None
+) -> None:
     assert parse(header, query) == expected
 
 
@@ -333,7 +334,7 @@ def test_a_sink_may_replay_so_old_events(make_app: MakeApp) -> None:
 @pytest.fixture
 def halfway(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stream]:
     """Yield a stream that has read the first page of a replay, events 1 and 2 of 8."""
-    monkeypatch.setattr("flask_sse_sink.replay.PAGE", 2)
+    monkeypatch.setattr("flask_sse_sink.stream.replay.PAGE", 2)
     publish(app, *"abcdefgh")
     stream = follow(app, "last_event_id=earliest")
     assert stream.frame() == connected()
@@ -410,10 +411,16 @@ def log(tmp_path: Path) -> Any:
 
 
 def _client(log: _Log, asked: int, enter: Callable[[], int]) -> tuple[Client, Iterator[bytes]]:
-    settings = SinkSettings(replay=Bound(), heartbeat_timeout=Pause(0.05))
+    settings = SinkSettings(replay=ReplayBound(), heartbeat_timeout=Pause(0.05))
     client = Client("s", EVERYTHING, None, settings)
     replay = Replay(
-        log, EVERYTHING, Bound(), Asked(asked), enter, lambda: None, considered=lambda: -1
+        log,
+        EVERYTHING,
+        ReplayBound(),
+        ResumePosition(asked),
+        enter,
+        lambda: None,
+        considered=lambda: -1,
     )
     return client, iter(session(client, replay=replay))
 
@@ -463,9 +470,17 @@ def test_a_wide_filter_that_matches_little_is_quiet_no_longer_than_it_may(
     monkeypatch.setattr(queries, "WINDOW", 1)
     monkeypatch.setattr(queries, "NARROW_TYPES", -1)
     log.append([new_event("a") for _ in range(20)])
-    from flask_sse_sink.pattern import parse as pattern
+    from flask_sse_sink.filters import parse as pattern
 
-    replay = Replay(log, pattern(["b.*"]), Bound(), Asked(0), lambda: 20, lambda: None, lambda: 20)
+    replay = Replay(
+        log,
+        pattern(["b.*"]),
+        ReplayBound(),
+        ResumePosition(0),
+        lambda: 20,
+        lambda: None,
+        lambda: 20,
+    )
     client = Client("s", EVERYTHING, None, SinkSettings(heartbeat_timeout=Pause(0.01)))
     real = log.replay
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_sse_sink.request_buffer import WHOLE_REQUEST_BYTES, RequestBuffer
+from flask_sse_sink.server.request_buffer import WHOLE_REQUEST_BYTES, RequestBuffer
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /ingest HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n0123456789"

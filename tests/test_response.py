@@ -12,7 +12,7 @@ from gunicorn_server import WAIT_SECONDS
 from theirs import NOTHING, Theirs
 
 from flask_sse_sink.extension import engine_of
-from flask_sse_sink.response import EndlessStream, streamed
+from flask_sse_sink.stream.response import EndlessStream, streamed
 
 URL = "/events_stream/"
 

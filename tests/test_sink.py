@@ -13,7 +13,7 @@ from test_client import is_closing
 from flask_sse_sink import client_connected
 from flask_sse_sink.event import new_event
 from flask_sse_sink.extension import engine_of
-from flask_sse_sink.frame import HEARTBEAT
+from flask_sse_sink.stream.frame import HEARTBEAT
 
 URL = "/events_stream/"
 TYPES = ("user.login", "users.x", "user", "user.a.b", "mail.received", "end")

@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_sse_sink import host
-from flask_sse_sink.client import Client
+from flask_sse_sink.config.settings import Pause, SinkSettings
 from flask_sse_sink.exceptions import TooManyClients
-from flask_sse_sink.loop import Loop
-from flask_sse_sink.pattern import EVERYTHING
-from flask_sse_sink.peer import Peer
-from flask_sse_sink.settings import Pause, SinkSettings
-from flask_sse_sink.slots import Slots, counted_address
-from flask_sse_sink.watch import Watcher
+from flask_sse_sink.filters import EVERYTHING
+from flask_sse_sink.stream import capacity
+from flask_sse_sink.stream.admission import Slots, counted_address
+from flask_sse_sink.stream.client import Client
+from flask_sse_sink.stream.connection import Connection
+from flask_sse_sink.stream.watcher import Watcher
+from flask_sse_sink.threads import SupervisedThread
 
 
 def until(true: Callable[[], object]) -> None:
@@ -64,7 +64,7 @@ def test_a_loop_goes_on_after_any_error_and_says_it_meanwhile(error: BaseExcepti
             raise error
         go.wait(10)
 
-    loop = Loop("sse-sink-test", step)
+    loop = SupervisedThread("sse-sink-test", step)
     loop.start()
     until(lambda: len(calls) == 2)
     assert type(error).__name__ in loop.failure and not loop.alive
@@ -77,7 +77,7 @@ def test_a_loop_goes_on_after_any_error_and_says_it_meanwhile(error: BaseExcepti
 
 def test_a_loop_whose_thread_died_is_started_again() -> None:
     calls: list[int] = []
-    loop = Loop("sse-sink-test", lambda: calls.append(1))
+    loop = SupervisedThread("sse-sink-test", lambda: calls.append(1))
     loop._thread = threading.Thread()
     loop._thread.start()
     loop._thread.join()
@@ -91,23 +91,23 @@ def test_a_peer_is_what_the_server_hands_out_for_one_stream_alone(
 ) -> None:
     ours, _ = pair
     for key in ("gunicorn.socket", "werkzeug.socket"):
-        assert Peer.of({key: ours, "SERVER_PROTOCOL": "HTTP/1.1"})
+        assert Connection.of({key: ours, "SERVER_PROTOCOL": "HTTP/1.1"})
         spoofed = {key: ours, "SERVER_PROTOCOL": "HTTP/2", "HTTP_VERSION": "HTTP/1.1"}
-        assert Peer.of(spoofed) is None
-    assert Peer.of({"SERVER_PROTOCOL": "HTTP/1.1"}) is None
+        assert Connection.of(spoofed) is None
+    assert Connection.of({"SERVER_PROTOCOL": "HTTP/1.1"}) is None
 
 
 def test_a_guarded_peer_has_the_kernels_limits(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, _ = pair
-    Peer(ours).guard(30)
+    Connection(ours).guard(30)
     assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
     assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 32_000
     one, other = socket.socketpair()
     with one, other:
-        Peer(one).guard(30)
+        Connection(one).guard(30)
         assert not one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        assert Peer(one).taken() == 0
+        assert Connection(one).taken() == 0
 
 
 def test_a_cut_frees_a_stuck_writer_and_what_was_written_arrives(
@@ -125,7 +125,7 @@ def test_a_cut_frees_a_stuck_writer_and_what_was_written_arrives(
     writing = threading.Thread(target=write)
     writing.start()
     until(lambda: sent)
-    peer = Peer(ours)
+    peer = Connection(ours)
     until(lambda: peer.taken() > 0)
     taken = peer.taken()
     before = 0
@@ -163,12 +163,12 @@ def test_a_client_whose_peer_leaves_ends(
     gone = client()
     if before:
         leave(theirs)
-    watcher.add(gone, Peer(ours))
+    watcher.add(gone, Connection(ours))
     if not before:
         leave(theirs)
     until(lambda: gone.over)
     assert gone.reason == "closed"
-    watcher.discard(gone, Peer(ours))
+    watcher.discard(gone, Connection(ours))
 
 
 def test_late_news_of_a_descriptor_does_not_hit_who_has_it_now(
@@ -176,10 +176,10 @@ def test_late_news_of_a_descriptor_does_not_hit_who_has_it_now(
 ) -> None:
     ours, theirs = pair
     stays = client()
-    watcher.add(stays, Peer(ours))
+    watcher.add(stays, Connection(ours))
     watcher._hung_up(ours.fileno())
     assert not stays.over
-    watcher.discard(client(), Peer(ours))
+    watcher.discard(client(), Connection(ours))
     theirs.close()
     until(lambda: stays.over)
 
@@ -189,7 +189,7 @@ def test_a_peer_that_takes_nothing_is_cut_after_the_write_timeout(
 ) -> None:
     ours, theirs = pair
     stalled = client(write_timeout=Pause(0.3))
-    watcher.add(stalled, Peer(ours))
+    watcher.add(stalled, Connection(ours))
     stalled.writing_since = began = time.monotonic()
     with pytest.raises(OSError):
         while True:
@@ -203,7 +203,7 @@ def test_a_peer_that_takes_something_is_not_cut(
 ) -> None:
     ours, theirs = pair
     slow = client(write_timeout=Pause(0.5))
-    watcher.add(slow, Peer(ours))
+    watcher.add(slow, Connection(ours))
     slow.writing_since = began = time.monotonic()
     while time.monotonic() - began < 1.5:
         ours.sendall(b"x")
@@ -218,7 +218,7 @@ def test_who_is_over_and_still_writing_is_cut(
     ours, theirs = pair
     over = client()
     over.drop("closed")
-    watcher.add(over, Peer(ours))
+    watcher.add(over, Connection(ours))
     over.writing_since = time.monotonic() - 2
     theirs.settimeout(5)
     assert theirs.recv(1) == b""
@@ -238,11 +238,11 @@ def test_a_tick_that_raises_does_not_stop_the_watching(
     watcher.start()
     until(lambda: len(ticks) > 1)
     gone = client()
-    watcher.add(gone, Peer(ours))
+    watcher.add(gone, Connection(ours))
     theirs.close()
     until(lambda: gone.over)
     watcher.stop()
-    watcher.add(gone, Peer(ours))
+    watcher.add(gone, Connection(ours))
     assert watcher.cut() == 0
 
 
@@ -300,12 +300,12 @@ def test_any_text_is_counted_as_an_address(text: str) -> None:
 
 @given(st.integers(1, 100_000))
 def test_the_threads_that_are_made_for_streams_carry_them(streams: int) -> None:
-    assert host.streams_in(streams + host.reserve(streams)) >= streams
+    assert capacity.streams_in(streams + capacity.reserve(streams)) >= streams
 
 
 @pytest.mark.parametrize(("threads", "streams"), [(1, 0), (2, 1), (4, 2), (16, 8), (110, 100)])
 def test_streams_leave_threads_for_the_rest(threads: int, streams: int) -> None:
-    assert host.streams_in(threads) == streams
+    assert capacity.streams_in(threads) == streams
 
 
 @pytest.mark.parametrize(("kind", "streams"), [("ThreadWorker", 2), ("SyncWorker", 0)])
@@ -316,14 +316,14 @@ def test_gunicorns_threads_bound_the_streams(
     worker.cfg = SimpleNamespace(threads=4, worker_connections=1000)
     handler = SimpleNamespace(__self__=worker)
     monkeypatch.setattr("signal.getsignal", lambda number: handler)
-    found = host.capacity()
+    found = capacity.capacity()
     assert found.streams == streams
     assert "--worker-class gthread" in found.bound
 
 
 def test_a_development_server_without_threads_carries_no_stream() -> None:
-    assert host.capacity({"werkzeug.socket": None, "wsgi.multithread": False}).streams == 0
-    assert host.capacity({"werkzeug.socket": None, "wsgi.multithread": True}).streams > 8
+    assert capacity.capacity({"werkzeug.socket": None, "wsgi.multithread": False}).streams == 0
+    assert capacity.capacity({"werkzeug.socket": None, "wsgi.multithread": True}).streams > 8
 
 
 def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(
@@ -332,9 +332,9 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(
     made: list[tuple[int, int]] = []
     monkeypatch.setattr("resource.setrlimit", lambda kind, limits: made.append(limits))
     monkeypatch.setattr("resource.getrlimit", lambda kind: (1024, 4096))
-    host.raise_descriptors(100)
+    capacity.raise_descriptors(100)
     assert made == []
-    host.raise_descriptors(1000)
-    host.raise_descriptors(100_000)
+    capacity.raise_descriptors(1000)
+    capacity.raise_descriptors(100_000)
     assert made == [(2 * 1100 + 256, 4096), (4096, 4096)]
-    assert host.streams_in_descriptors() == 768
+    assert capacity.streams_in_descriptors() == 768

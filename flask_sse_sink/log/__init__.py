@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
+from ..config.settings import DatabaseSettings
 from ..event import Event, NewEvent
 from ..exceptions import ConfigError
-from ..pattern import Filter
-from ..settings import DatabaseSettings
+from ..filters import Filter
 from .dates import FAR_FUTURE_US
 
 # A page of a replay holds about so many bytes, and one event at least.
@@ -159,12 +159,12 @@ def open_log(settings: DatabaseSettings) -> EventLog:
     :raises ConfigError: a library that it needs isn't installed, or doesn't take an option.
     """
     if settings.url.startswith("sqlite:///"):
-        from .sqlite import SQLiteLog
+        from .sqlite.log import SQLiteLog
 
         return SQLiteLog(settings.url.removeprefix("sqlite:///"))
     try:
-        from .redis import RedisLog
-        from .redis_client import refused_option
+        from .redis.client import refused_option
+        from .redis.log import RedisLog
     except ImportError as error:
         raise ConfigError(
             "database.url: Redis needs one more library: pip install 'flask-sse-sink[redis]'"

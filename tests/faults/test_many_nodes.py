@@ -19,7 +19,7 @@ from measured import Measured
 from redis_server import RedisServer
 from test_nothing_missed import SECONDS, SINK, Trial
 
-from flask_sse_sink.log.redis import RedisLog
+from flask_sse_sink.log.redis.log import RedisLog
 
 CLIENTS = int(os.environ.get("SSE_SINK_NODE_CLIENTS", "40"))
 PRODUCERS = int(os.environ.get("SSE_SINK_NODE_PRODUCERS", "6"))

@@ -20,7 +20,7 @@ from gunicorn_server import STREAM_PATH, WAIT_SECONDS, Server, wait_until, whole
 from measured import Measured
 from sse import Parser, ServerEvent
 
-from flask_sse_sink.pattern import parse_query
+from flask_sse_sink.filters import parse_query
 
 SECONDS = float(os.environ.get("SSE_SINK_REPLAY_SECONDS", "4"))
 CLIENTS = 40

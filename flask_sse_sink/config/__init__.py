@@ -1,0 +1,1 @@
+"""The configuration: settings, their types, and how they are read."""

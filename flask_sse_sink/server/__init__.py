@@ -1,0 +1,1 @@
+"""The ready server: its app, and what gunicorn needs to know."""

@@ -1,0 +1,1 @@
+"""One SSE stream, from its request to its last byte."""

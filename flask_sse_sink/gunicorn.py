@@ -1,5 +1,5 @@
 """What ``gunicorn.conf.py`` imports: gunicorn's settings, made from the configuration file."""
 
-from .server.gunicorn import configure
+from .server.configuration import configure
 
 __all__ = ["configure"]

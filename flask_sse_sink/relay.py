@@ -1,4 +1,4 @@
-"""From the log into the signal: every event once, in the order of ids, whoever stored it."""
+"""The relay: reads what is new in the log, in order, and hands it to its listener."""
 
 from __future__ import annotations
 
@@ -7,28 +7,46 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
-from .event import Event
 from .exceptions import LogUnavailable
-from .log import EventLog
+from .log import EventLog, StoredEnvelope
+from .log.replacement import ReplacementWatch
 from .threads import Backoff, SupervisedThread
 
 _log = logging.getLogger(__name__)
 
 PAGE = 500
-# How long the tail trusts that it will be woken; what a lost wake-up costs at most.
+# How long the tail thread waits for a notification before it looks at the log by itself. A lost
+# notification costs this at most.
 TAIL_SECONDS = 1.0
-# Pages that a caller of pump() delivers before it leaves the rest to the tail thread: under a
-# flood its own caller, a producer who waits for an answer, would never get away otherwise.
+# How many pages one call of pump() delivers before it leaves the rest to the tail thread. Without
+# this limit, a producer that waits for its answer would deliver without end under a flood.
 ROUNDS = 8
-# A delivery that took long is followed by a pause as long, up to this: events that come in
-# meanwhile go out together, which costs each client hardly more than one of them.
-PAUSE_SECONDS = 0.005
-_LEAST_PAUSE_SECONDS = 0.0002
+# A delivery is followed by a pause as long as it took, up to this. Events that come in meanwhile
+# go out together, which costs each client hardly more than one event.
+LONGEST_PAUSE_SECONDS = 0.005
+_SHORTEST_PAUSE_SECONDS = 0.0002
 
 
-class _Joining:
-    """A client on its way in; ``cursor`` is negative until it was let in."""
+class RelayListener(Protocol):
+    """What the relay tells what it finds in the log. One call at a time, in the order of ids."""
+
+    def on_events(self, envelopes: list[StoredEnvelope]) -> None:
+        """Deliver these events, which come right after those delivered before."""
+
+    def on_gap(self, first_id: int, last_id: int) -> None:
+        """Note that these events were pruned before they could be delivered."""
+
+    def on_log_replaced(self) -> None:
+        """Note that ids begin anew: another log stands in the place of the one followed so far."""
+
+    def on_tail(self) -> None:
+        """Do what is due about once a second, on the tail thread."""
+
+
+class _Join:
+    """A client that waits to join; ``cursor`` is negative until it was let in."""
 
     __slots__ = ("add", "cursor")
 
@@ -38,44 +56,34 @@ class _Joining:
 
 
 class Relay:
-    """Holds a cursor into the log and moves it: one page of events, one call of ``emit``.
+    """Holds a cursor into the log, and moves it forward as events are delivered.
 
-    Three locks, so that nobody starves: ``_pumping`` is only ever tried, and who finds it taken
-    leaves the work to its holder; ``_lock`` guards the cursor; whoever wants ``_lock`` passes
-    through ``_turnstile`` first, so that a pump which lets go of it can't overtake a client that
-    waits to join. The tail thread waits on ``_released`` while another thread delivers: the
-    cursor moves last, so that the log would tell it at once, again and again, of the events that
-    are being delivered. The tail thread calls ``look`` about once a second. ``lose`` is told the
-    first and the last id of events that were pruned before they could be delivered, and
-    ``restart`` is called where the log turns out to be another one than before.
+    There are three locks:
+
+    - ``_pumping`` is held by the thread that delivers. It is only ever tried without blocking: if
+      another thread is delivering already, :meth:`pump` returns, and that thread looks once more.
+    - ``_lock`` guards the cursor.
+    - ``_turnstile`` keeps those who want ``_lock`` in order, so that a thread which delivers page
+      after page can't starve clients that wait to join.
+
+    The tail thread waits on ``_released`` while another thread delivers. The cursor moves after a
+    delivery, so that until then the log would report the same events as new, again and again.
     """
 
-    def __init__(
-        self,
-        log: EventLog,
-        emit: Callable[[list[Event]], None],
-        look: Callable[[], None] = lambda: None,
-        lose: Callable[[int, int], None] = lambda first_id, last_id: None,
-        restart: Callable[[], object] = lambda: None,
-    ) -> None:
+    def __init__(self, log: EventLog, listener: RelayListener) -> None:
         self._log = log
-        self._emit = emit
-        self._lose = lose
-        self._restart = restart
-        self._identity = ""
-        self._last: Event | None = None
-        self._next_look = 0.0
-        self._look = look
+        self._listener = listener
         self._cursor = -1
+        self._watch = ReplacementWatch(log, TAIL_SECONDS)
         self._wanted = False
-        self._joining: list[_Joining] = []
+        self._joins: list[_Join] = []
         self._not_before = 0.0
         self._pumping = threading.Lock()
         self._released = threading.Condition()
-        self._waits = False  # whether the tail thread waits on _released
+        self._tail_waits = False
         self._turnstile = threading.Lock()
         self._lock = threading.Lock()
-        self._loop = SupervisedThread("sse-sink-relay", self._follow)
+        self._thread = SupervisedThread("sse-sink-relay", self._follow)
         self._backoff = Backoff()
         self._away: LogUnavailable | None = None
 
@@ -85,45 +93,63 @@ class Relay:
         return self._cursor
 
     @property
-    def loop(self) -> SupervisedThread:
-        """Return the tail thread, to see how it does."""
-        return self._loop
+    def thread(self) -> SupervisedThread:
+        """Return the tail thread."""
+        return self._thread
 
     @property
     def identity(self) -> str:
         """Return the identity of the log that is followed, empty before the start."""
-        return self._identity
+        return self._watch.identity
 
     @property
     def away(self) -> LogUnavailable | None:
-        """Return why the log couldn't be read when last tried, None if it could."""
+        """Return why the last read of the log failed, None if it succeeded."""
         return self._away
 
+    @property
+    def waiting_joins(self) -> int:
+        """Return how many clients wait to join."""
+        return len(self._joins)
+
+    @property
+    def tail_waits(self) -> bool:
+        """Return whether the tail thread waits for another thread to finish its delivery."""
+        return self._tail_waits
+
+    def begin(self, after: int | None = None) -> None:
+        """Set the cursor to an id, by default to that of the newest event there is.
+
+        :raises LogUnavailable: the log can't be read.
+        """
+        self._cursor = self._log.head() if after is None else after
+        self._watch.begin()
+
     def start(self) -> None:
-        """Start after the newest event there is, and follow the log on a thread from then on.
+        """Follow the log on a thread from now on; :meth:`begin` first if that wasn't called.
 
         :raises LogUnavailable: the log can't be read.
         """
         if self._cursor < 0:
-            self._cursor = self._log.head()
-        self._identity = self._log.identity
-        self._loop.start()
+            self.begin()
+        self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and wait for it."""
-        self._loop.stopping.set()
-        # Without it the thread sees when its wait is over that it is to stop.
+        """End the tail thread and wait for it."""
+        self._thread.stopping.set()
+        # If this fails, the thread notices at the end of its wait that it is to stop.
         with contextlib.suppress(OSError, LogUnavailable):
             self._log.interrupt()
         with self._released:
             self._released.notify_all()
-        self._loop.stop()
+        self._thread.stop()
 
     def pump(self, rounds: int = ROUNDS) -> None:
-        """Deliver what the log holds beyond the cursor, unless another thread is at it already.
+        """Deliver what the log holds after the cursor, unless another thread is delivering.
 
-        That thread looks once more before it goes: what was stored before this call is delivered
-        soon after it, at the latest, either way.
+        That thread looks once more before it returns, so that what was stored before this call is
+        delivered in any case, without a further call. Past ``rounds`` pages, the tail thread
+        delivers the rest.
 
         :raises LogUnavailable: the log can't be read; the cursor stays where it is.
         """
@@ -138,45 +164,12 @@ class Relay:
                 self._wanted = False
                 self._enter()
                 try:
-                    if self._page():
+                    if self._deliver_page():
                         self._wanted = True
                 finally:
                     self._lock.release()
             finally:
                 self._release()
-
-    def _release(self) -> None:
-        """Let another thread deliver, and wake the tail thread if it waits for that.
-
-        The tail thread says that it waits and then looks whether the lock is taken; this lets go
-        of the lock and then looks whether it waits. So it is never left waiting.
-        """
-        self._pumping.release()
-        if self._waits:
-            with self._released:
-                self._released.notify_all()
-
-    def _wait_for_release(self, seconds: float) -> None:
-        """Return when no thread delivers, or the tail thread is to stop, or the time is over."""
-        stopping = self._loop.stopping
-        with self._released:
-            self._waits = True
-            try:
-                self._released.wait_for(
-                    lambda: not self._pumping.locked() or stopping.is_set(), seconds
-                )
-            finally:
-                self._waits = False
-
-    def pump_stored(self) -> None:
-        """Pump for a producer whose events are stored: no failure of the log is its business.
-
-        The tail thread finds them and tries again.
-        """
-        try:
-            self.pump()
-        except LogUnavailable as error:
-            _log.warning("stored, but streamed later: %s", error)
 
     def join(self, add: Callable[[], None]) -> int:
         """Call ``add`` at a place in the order of events, and return the cursor there.
@@ -185,109 +178,100 @@ class Relay:
 
         :raises LogUnavailable: the log can't be read; ``add`` was not called.
         """
-        joining = _Joining(add)
-        self._joining.append(joining)
+        join = _Join(add)
+        self._joins.append(join)
         self._enter()
         try:
-            if joining.cursor < 0:
-                self._admit(joining)
-            return joining.cursor
+            if join.cursor < 0:
+                self._admit_joins(join)
+            return join.cursor
         finally:
             self._lock.release()
 
-    def _admit(self, first: _Joining) -> None:
-        """Let in all who wait to join, for one look into the log."""
-        # Two steps, of which each is atomic: who comes in between isn't among these.
-        waiting = self._joining[:]
-        del self._joining[: len(waiting)]
-        if first not in waiting:
-            # It was, when somebody else failed to look.
-            waiting.append(first)
-        while self._page():
+    def _admit_joins(self, first: _Join) -> None:
+        """Let in all clients that wait to join; they share this read of the log."""
+        # Two atomic steps: a client that comes in between isn't among these.
+        joins = self._joins[:]
+        del self._joins[: len(joins)]
+        if first not in joins:
+            # It was among those for whom an earlier read failed.
+            joins.append(first)
+        while self._deliver_page():
             pass
-        for joining in waiting:
-            joining.add()
-            joining.cursor = self._cursor
+        for join in joins:
+            join.add()
+            join.cursor = self._cursor
 
     def _pause(self) -> None:
         seconds = self._not_before - time.monotonic()
-        if seconds > _LEAST_PAUSE_SECONDS:
+        if seconds > _SHORTEST_PAUSE_SECONDS:
             time.sleep(seconds)
 
     def _enter(self) -> None:
         with self._turnstile:
             self._lock.acquire()
 
-    def _page(self) -> bool:
-        """Deliver one page; return whether it was a full one, so that there may be more.
+    def _release(self) -> None:
+        """Let another thread deliver, and wake the tail thread if it waits for that.
 
-        The cursor moves last: a delivery that was interrupted is made again, and clients pass
-        over what they had.
+        The tail thread first says that it waits and then looks whether the lock is taken; this
+        method first releases the lock and then looks whether the tail thread waits. So no order of
+        the two leaves the tail thread waiting.
         """
-        events = self._log.read(self._cursor, PAGE)
-        if events:
+        self._pumping.release()
+        if self._tail_waits:
+            with self._released:
+                self._released.notify_all()
+
+    def _wait_for_release(self, seconds: float) -> None:
+        """Return when no thread delivers, or the tail thread is to stop, or the time is over."""
+        stopping = self._thread.stopping
+        with self._released:
+            self._tail_waits = True
+            try:
+                self._released.wait_for(
+                    lambda: not self._pumping.locked() or stopping.is_set(), seconds
+                )
+            finally:
+                self._tail_waits = False
+
+    def _deliver_page(self) -> bool:
+        """Deliver one page; return whether it was full, so that there may be more.
+
+        The cursor moves after the delivery. A delivery that was interrupted is made again, and
+        clients skip the events that they have.
+        """
+        envelopes = self._log.read(self._cursor, PAGE)
+        if envelopes:
             began = time.monotonic()
-            # Ids have no holes but where the log begins.
-            if events[0].id > self._cursor + 1:
-                self._lost(self._cursor + 1, events[0].id - 1)
-            self._emit(events)
-            self._last = events[-1]
-            self._cursor = self._last.id
+            first_id = envelopes[0][0]
+            # Ids have no holes, except where the oldest events were pruned.
+            if first_id > self._cursor + 1:
+                self._report_gap(self._cursor + 1, first_id - 1)
+            self._listener.on_events(envelopes)
+            self._watch.newest = envelopes[-1]
+            self._cursor = envelopes[-1][0]
             ended = time.monotonic()
-            self._not_before = ended + min(ended - began, PAUSE_SECONDS)
-        return len(events) == PAGE
+            self._not_before = ended + min(ended - began, LONGEST_PAUSE_SECONDS)
+        return len(envelopes) == PAGE
 
-    def _is_another(self) -> bool:
-        """Return whether the log isn't the one that was followed; looks about once a second."""
-        now = time.monotonic()
-        if now < self._next_look:
-            return False
-        self._next_look = now + TAIL_SECONDS
-        return self._log.identity != self._identity
-
-    def _has_diverged(self) -> bool:
-        """Return whether another event than the one delivered has the cursor's id.
-
-        That is so where a replica took over that hadn't had the newest events.
-        """
-        last = self._last
-        if last is None or last.id != self._cursor:
-            return False
-        there = self._log.read(last.id - 1, 1)
-        return bool(there) and there[0].id == last.id and there[0].event_id != last.event_id
-
-    def _begin_anew(self) -> None:
-        """Go on with a log that isn't the one that was followed: its ids began again."""
-        self._enter()
-        try:
-            head = self._log.head()
-            _log.error(
-                "the event log was at %d and is at %d now: it was made anew, or has lost its end; "
-                "streams end, for their clients to begin again",
-                *(self._cursor, head),
-            )
-            self._cursor = head
-            self._identity = self._log.identity
-        finally:
-            self._lock.release()
-        self._restart()
-
-    def _lost(self, first_id: int, last_id: int) -> None:
+    def _report_gap(self, first_id: int, last_id: int) -> None:
         _log.error("events %d to %d were pruned before they could be streamed", first_id, last_id)
-        self._lose(first_id, last_id)
+        self._listener.on_gap(first_id, last_id)
         self._cursor = last_id
 
     def _follow(self) -> None:
-        stopping = self._loop.stopping
-        self._look()
+        """Wait for new events and deliver them: one step of the tail thread."""
+        stopping = self._thread.stopping
+        self._listener.on_tail()
         try:
             before = self._cursor
             head = self._log.tail(before, TAIL_SECONDS)
-            if head < before or self._is_another() or (self._away and self._has_diverged()):
-                self._begin_anew()
+            if head < before or self._is_replaced():
+                self._restart()
             elif head > self._cursor:
                 self._wait_for_release(TAIL_SECONDS)
-                # By now it may have been delivered by the thread that was at it.
+                # The thread that was delivering may have delivered these by now.
                 if head > self._cursor and not stopping.is_set():
                     self.pump()
             if self._away:
@@ -299,3 +283,25 @@ class Relay:
                 _log.error("the event log is away, streams wait: %s", error)
             self._away = error
             stopping.wait(self._backoff.next())
+
+    def _is_replaced(self) -> bool:
+        if self._watch.is_another_log():
+            return True
+        return self._away is not None and self._watch.has_diverged(self._cursor)
+
+    def _restart(self) -> None:
+        """Go on at the head of a log whose ids began anew."""
+        self._enter()
+        try:
+            head = self._log.head()
+            _log.error(
+                "the event log was at %d and is at %d now: it was made anew, or has lost its end; "
+                "streams end, for their clients to begin again",
+                self._cursor,
+                head,
+            )
+            self._cursor = head
+            self._watch.begin()
+        finally:
+            self._lock.release()
+        self._listener.on_log_replaced()

@@ -1,4 +1,4 @@
-"""Prunes the log: old events go in small steps, on a thread of its own."""
+"""Prunes the log: deletes old events in small steps, on a thread of its own."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ from .threads import SupervisedThread
 
 _log = logging.getLogger(__name__)
 
-# One step holds the log's write lock: this many events take it for a few milliseconds.
+# One step holds the log's write lock: deleting this many events takes a few milliseconds.
 STEP = 500
-# Between two steps others have the lock for so many times as long as one took.
-_PAUSES = 3
-_LEAST_SECONDS = 1.0
-_MOST_SECONDS = 600.0
-_COUNT_SECONDS = 2.0
-# So far apart the clocks of machines that share a log may be.
-_CLOCKS_APART_SECONDS = 60.0
+# Between two steps the lock stays free for so many times as long as the step took.
+_FREE_FACTOR = 3
+_SHORTEST_INTERVAL_SECONDS = 1.0
+_LONGEST_INTERVAL_SECONDS = 600.0
+_COUNT_INTERVAL_SECONDS = 2.0
+# The clocks of machines that share a log may differ by this much.
+_CLOCK_TOLERANCE_SECONDS = 60.0
 
 
 class Retention:
-    """Keeps ``seconds`` of events in the log, and ``count`` of them; 0 sets no limit.
+    """Keeps the events of the last ``seconds``, and the newest ``count``; 0 sets no limit.
 
-    Without limits no thread is started.
-
-    Every process does this; who comes second finds nothing to do.
+    Every process that shares the log does this. Whichever comes second finds nothing to delete.
     """
 
     def __init__(
@@ -43,50 +41,52 @@ class Retention:
         self._seconds = seconds
         self._count = count
         self._clock = clock
-        self._loop = SupervisedThread("sse-sink-prune", self._step)
+        self._thread = SupervisedThread("sse-sink-prune", self._step)
 
     @property
-    def loop(self) -> SupervisedThread:
-        """Return the thread, to see how it does."""
-        return self._loop
+    def thread(self) -> SupervisedThread:
+        """Return the thread that prunes."""
+        return self._thread
 
     def start(self) -> None:
-        """Start pruning, first at once and then a hundred times in a retention's length.
+        """Start to prune on a thread; without limits none is started.
 
-        Every other second where their number is limited.
+        It prunes at once, then a hundred times in the length of the retention; with a limit on
+        the number of events, every two seconds.
         """
         if self._seconds or self._count:
-            self._loop.start()
+            self._thread.start()
 
     def stop(self) -> None:
         """End the thread and wait for it."""
-        self._loop.stop()
+        self._thread.stop()
 
     def prune(self) -> int:
-        """Delete what is beyond the retention, and return how many events that was.
+        """Delete what is beyond the limits, and return how many events that was.
 
-        :raises LogUnavailable: the log is away; what was deleted until then is.
+        :raises LogUnavailable: the log is away; what was deleted until then stays deleted.
         """
         now = self._clock()
         before_us = int((now - self._seconds) * 1_000_000) if self._seconds else 0
-        future_us = int((now + _CLOCKS_APART_SECONDS) * 1_000_000)
+        future_us = int((now + _CLOCK_TOLERANCE_SECONDS) * 1_000_000)
         total = 0
-        while not self._loop.stopping.is_set():
+        while not self._thread.stopping.is_set():
             began = time.monotonic()
-            pruned = self._log.prune(before_us, STEP, self._count, future_us)
-            total += pruned
-            if pruned < STEP:
+            count = self._log.prune(before_us, STEP, self._count, future_us)
+            total += count
+            if count < STEP:
                 break
-            self._loop.stopping.wait(_PAUSES * (time.monotonic() - began))
+            self._thread.stopping.wait(_FREE_FACTOR * (time.monotonic() - began))
         return total
 
     def _step(self) -> None:
-        interval = _COUNT_SECONDS
+        interval = _COUNT_INTERVAL_SECONDS
         if not self._count:
-            interval = min(_MOST_SECONDS, max(_LEAST_SECONDS, self._seconds / 100))
+            interval = max(_SHORTEST_INTERVAL_SECONDS, self._seconds / 100)
+            interval = min(_LONGEST_INTERVAL_SECONDS, interval)
         try:
-            if pruned := self.prune():
-                _log.info("pruned %d events", pruned)
+            if count := self.prune():
+                _log.info("pruned %d events", count)
         except LogUnavailable as error:
             _log.warning("pruning waits: %s", error)
-        self._loop.stopping.wait(interval * random.uniform(0.8, 1.2))
+        self._thread.stopping.wait(interval * random.uniform(0.8, 1.2))

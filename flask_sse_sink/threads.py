@@ -1,4 +1,4 @@
-"""A thread that does one thing again and again, and doesn't stay dead."""
+"""Supervised threads: each repeats a step, and goes on after errors of that step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 
-_LEAST_BACKOFF_SECONDS = 0.1
-_MOST_BACKOFF_SECONDS = 5.0
+_FIRST_BACKOFF_SECONDS = 0.1
+_LONGEST_BACKOFF_SECONDS = 5.0
 
 
 class Backoff:
-    """How long to wait after a failure: longer each time, jittered, 5 seconds at most."""
+    """How long to wait after a failure: twice as long each time, jittered, 5 seconds at most."""
 
     __slots__ = ("_seconds",)
 
@@ -22,44 +22,51 @@ class Backoff:
         self._seconds = 0.0
 
     def reset(self) -> None:
-        """Begin anew, after a success."""
+        """Start over with the shortest wait, after a success."""
         self._seconds = 0.0
 
     def next(self) -> float:
         """Return the seconds to wait after this failure."""
-        self._seconds = min(_MOST_BACKOFF_SECONDS, max(_LEAST_BACKOFF_SECONDS, self._seconds * 2))
+        doubled = max(_FIRST_BACKOFF_SECONDS, self._seconds * 2)
+        self._seconds = min(_LONGEST_BACKOFF_SECONDS, doubled)
         return self._seconds * random.uniform(0.5, 1.0)
 
 
 class SupervisedThread:
-    """Calls ``step`` on a daemon thread until it is stopped, whatever ``step`` raises.
+    """A daemon thread that repeats ``step`` until it is stopped, with backoff after errors.
 
-    What it raises is logged; the next step comes after a pause that grows with each failure.
-    ``failure`` says what went wrong from then on until a step succeeds, and is empty otherwise.
+    An error of ``step`` is logged. ``failure`` describes it until a later step succeeds, and is
+    empty otherwise. ``create`` makes the thread.
     """
 
-    def __init__(self, name: str, step: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], None],
+        create: Callable[..., threading.Thread] = threading.Thread,
+    ) -> None:
         self.name = name
         self.failure = ""
         self.stopping = threading.Event()
         self._step = step
+        self._create = create
         self._backoff = Backoff()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @property
     def alive(self) -> bool:
-        """Return whether the thread runs and its last step didn't fail."""
+        """Return whether the thread runs and its last step succeeded."""
         return self._thread is not None and self._thread.is_alive() and not self.failure
 
     def start(self) -> None:
         """Start the thread."""
-        thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        thread = self._create(target=self._run, name=self.name, daemon=True)
         thread.start()
         self._thread = thread
 
     def ensure(self) -> None:
-        """Start the thread again where it has ended although nobody stopped it."""
+        """Start the thread again if it was started, has ended, and nobody stopped it."""
         thread = self._thread
         if thread is None or thread.is_alive() or self.stopping.is_set():
             return
@@ -70,7 +77,7 @@ class SupervisedThread:
                 self.start()
 
     def stop(self) -> None:
-        """End the thread and wait for it, unless it is this one."""
+        """End the thread and wait for it, unless the caller is this thread."""
         with self._lock:
             self.stopping.set()
         if self._thread is not None and self._thread is not threading.current_thread():
@@ -82,7 +89,7 @@ class SupervisedThread:
                 self._step()
                 self.failure = ""
                 self._backoff.reset()
-            # SystemExit too: a thread that others wait for ends when they say so.
+            # SystemExit too: other threads wait for this one, so only stop() may end it.
             except BaseException as error:
                 self.failure = f"{type(error).__name__}: {error}".rstrip(": ")
                 _log.exception("the thread %s goes on after an error", self.name)

@@ -4,111 +4,32 @@ from __future__ import annotations
 
 import gc
 import itertools
-import json
 import os
 import shutil
 import subprocess
-import threading
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from flask import Flask
-from gunicorn_server import Server, wait_until
-from redis_server import RedisServer, in_memory
-from werkzeug.test import TestResponse
 
-from flask_sse_sink import SSESink, events_stored, extension
-from flask_sse_sink.event import new_event
-from flask_sse_sink.extension import Engine, engine_of
-from flask_sse_sink.sinks.sse import Sink
+from flask_sse_sink import SSESink, events_stored
+from flask_sse_sink.processes import registered
+from flask_sse_sink.runtime import Runtime
+from support.apps import Listen, MakeApp
+from support.leaks import Leaks
+from support.redis_server import RedisServer, in_memory
+from support.server import Server
+from support.settings import with_ingest
+from support.stream import AppStream
+from support.waiting import wait_until
 
-pytest_plugins = ["measured"]
+pytest_plugins = ["support.measured"]
 
-MakeApp = Callable[..., Flask]
-
-
-class Stream:
-    """One open stream, read frame by frame."""
-
-    def __init__(self, response: TestResponse) -> None:
-        self.response = response
-        self._parts = iter(response.iter_encoded())
-        self._buffer = b""
-
-    def frame(self) -> bytes:
-        """Return the next frame with the blank line that ends it."""
-        while b"\n\n" not in self._buffer:
-            self._buffer += next(self._parts)
-        found, end, self._buffer = self._buffer.partition(b"\n\n")
-        return found + end
-
-    def event(self) -> dict[str, Any]:
-        """Return the next frame's envelope, passing over heartbeats."""
-        found = self.frame()
-        while found.startswith(b"event: heartbeat\n"):
-            found = self.frame()
-        head, id, data = found.decode().removesuffix("\n\n").split("\n")
-        assert head == "event: message"
-        envelope: dict[str, Any] = json.loads(data.removeprefix("data: "))
-        assert id == f"id: {envelope['id']}"
-        return envelope
-
-    def types(self, count: int) -> list[str]:
-        """Return the types of the next events."""
-        return [self.event()["event_type"] for _ in range(count)]
-
-    def close(self) -> None:
-        self.response.close()
-
-
-Listen = Callable[..., Stream]
-
-
-def publish(app: Flask, *event_types: str) -> list[int]:
-    """Store one event after the other."""
-    append = engine_of(app).append
-    return [append([new_event(name)]).ids[0] for name in event_types]
-
-
-def _sockets() -> set[str]:
-    found = set()
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{fd}")
-        except OSError:
-            continue
-        if target.startswith("socket:"):
-            found.add(target)
-    return found
-
-
-def _receivers() -> set[int]:
-    # A sink listens as long as its app lives: that is meant to be.
-    live = [
-        found() if isinstance(found, weakref.ref) else found
-        for found in list(events_stored.receivers.values())
-    ]
-    return {id(found) for found in live if not isinstance(getattr(found, "__self__", None), Sink)}
-
-
-def _left(threads: set[threading.Thread], sockets: set[str], receivers: set[int]) -> list[str]:
-    found = [
-        f"thread {thread.name}"
-        for thread in threading.enumerate()
-        if thread.name.startswith("sse-sink-") and thread not in threads
-    ]
-    found += [
-        f"client of sink {name}"
-        for engine in list(extension._engines)
-        for name, sink in engine.sinks.items()
-        for _ in sink.clients
-    ]
-    found += ["receiver of events_stored" for _ in _receivers() - receivers]
-    found += [f"open {socket}" for socket in _sockets() - sockets]
-    return found
+# For `make quick`: the properties are tried with fewer examples.
+hypothesis.settings.register_profile("quick", max_examples=10)
 
 
 @pytest.fixture(scope="session")
@@ -144,12 +65,12 @@ def redis_cluster(one_cluster: RedisServer) -> str:
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """Fail a test that leaves a thread, a client, a receiver or a socket behind."""
-    before = set(threading.enumerate()), _sockets(), _receivers()
+    leaks = Leaks()
     yield
-    if _left(*before):
+    if leaks.names():
         # What nobody can reach any more is only waiting for the collector.
         gc.collect()
-    assert not _left(*before)
+    assert not leaks.names()
 
 
 @pytest.fixture(params=["direct", "queue"])
@@ -162,31 +83,28 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def make_app(tmp_path: Path, nothing_is_left: None) -> Iterator[MakeApp]:
-    """Make apps; closes every engine that the test made, with or without this."""
-    before: set[Engine] = set(extension._engines)
+    """Make apps; closes every runtime that the test made, with or without this."""
+    before = set(registered())
     numbers = itertools.count(1)
     made: list[Flask] = []
 
     def make(**config: Any) -> Flask:
-        ingest = config.get("ingest", {})
-        if not ingest.keys() & {"auth", "tokens"}:
-            ingest = {"auth": "none", **ingest}
         sections = {
             "database": {"url": f"sqlite:///{tmp_path / f'events{next(numbers)}.db'}"},
             "sink": {"events_stream": {"type": "sse"}},
             **config,
-            "ingest": ingest,
         }
         app = Flask("app_of_a_test")
-        SSESink(app, sections)
+        SSESink(app, with_ingest(sections))
         made.append(app)
         return app
 
     yield make
-    for engine in set(extension._engines) - before:
-        engine.close()
-        app = engine._app()
-        for sink in engine.sinks.values():
+    for runtime in set(registered()) - before:
+        assert isinstance(runtime, Runtime)
+        runtime.close()
+        app = runtime.app
+        for sink in runtime.sinks.values():
             if app is not None:
                 events_stored.disconnect(sink.on_events_stored, sender=app)
 
@@ -194,11 +112,11 @@ def make_app(tmp_path: Path, nothing_is_left: None) -> Iterator[MakeApp]:
 @pytest.fixture
 def listen(make_app: MakeApp) -> Iterator[Listen]:
     """Open streams, past their first frame; closes them before the apps."""
-    opened: list[Stream] = []
+    opened: list[AppStream] = []
 
-    def open_stream(app: Flask, query: str = "", path: str = "/events_stream/") -> Stream:
+    def open_stream(app: Flask, query: str = "", path: str = "/events_stream/") -> AppStream:
         response = app.test_client().get(f"{path}?{query}", buffered=False)
-        stream = Stream(response)
+        stream = AppStream(response)
         opened.append(stream)
         assert response.status_code == 200
         assert stream.frame() == b"event: info\ndata: connected\nretry: 3000\n\n"
@@ -218,7 +136,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(without)
     folder = tmp_path_factory.mktemp("node")
     for name in ("package.json", "read.mjs"):
-        shutil.copy(Path(__file__).with_name("clients") / name, folder)
+        shutil.copy(Path(__file__).parent / "support" / "clients" / name, folder)
     subprocess.run(
         ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"],
         cwd=folder,
@@ -234,3 +152,11 @@ def needs_chromium() -> None:
     if not shutil.which("chromium"):
         assert "chromium" not in os.environ.get("SSE_SINK_NEEDS", ""), "chromium is missing"
         pytest.skip("chromium is missing, so that a browser's EventSource can't be tried")
+
+
+@pytest.fixture
+def needs_nginx() -> None:
+    missing = [name for name in ("nginx", "openssl", "curl") if not shutil.which(name)]
+    if missing:
+        assert "nginx" not in os.environ.get("SSE_SINK_NEEDS", ""), missing
+        pytest.skip(f"{', '.join(missing)} missing, so that the files to deploy can't be tried")

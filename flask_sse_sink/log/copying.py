@@ -1,30 +1,31 @@
-"""From one log into another: ids and order stay, and repeats are still known."""
+"""Copies one log into another, with its ids, its order and its deduplication."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from ..exceptions import LogUnusable
-from . import NO_COPY, EventLog
+from .protocol import NO_COPY, EventLog
 
 PAGE = 500
 
 
 def copy(source: EventLog, target: EventLog) -> Iterator[tuple[int, int]]:
-    """Copy what the target doesn't have; yield how far that is and how far it is to go, in ids.
+    """Copy the events that the target doesn't have; yield the last id copied, and the head.
 
-    What was begun is gone on with, and what is stored meanwhile is copied, too.
+    A copy that was interrupted continues where it stopped. Events that are stored meanwhile are
+    copied, too.
 
     :raises LogUnusable: the target holds events of another log.
-    :raises LogUnavailable: one of the two is away; what was copied until then is.
+    :raises LogUnavailable: one of the two is away; the events copied until then stay copied.
     """
     identity = source.identity
     done = target.head()
-    if done and target.identity != identity or done > source.head():
+    if (done and target.identity != identity) or done > source.head():
         raise LogUnusable(f"the target: {NO_COPY}")
     while (head := source.head()) > done or not done:
         records = source.records(done, PAGE)
-        # Where all that remains was pruned, the ids go on all the same.
+        # Where all remaining events were pruned, the target still continues their ids.
         done = records[-1].id if records else head
         target.restore(records, done, identity)
         yield done, head

@@ -1,4 +1,4 @@
-"""The server: an app that is nothing but the extension, with health and a front page."""
+"""The ready server's app: the extension, with health, metrics and the front page."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from ..extension import SSESink, engine_of
+from ..extension import SSESink, runtime_of
 from ..web import health, metrics, viewer
 from ..web.problem import problem
 
 
 def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
-    """Return the server's app for a configuration file, by default the one that is in force.
+    """Return the app for a configuration file, by default the one that the environment names.
 
     :raises ConfigError: the configuration holds mistakes.
-    :raises LogUnusable: what the database's file holds is damaged or not a log of ours.
+    :raises LogUnusable: the database is damaged, or isn't a log of this package.
     """
     app = Flask("flask_sse_sink", static_folder=None)
     sse = SSESink()
 
-    # The extension looks for routes that its own would meet: these come first.
+    # These come first: the extension refuses a sink whose route the app has already.
     app.register_blueprint(
-        health.blueprint(lambda: engine_of(app).log, lambda: engine_of(app).failure())
+        health.blueprint(lambda: runtime_of(app).log, lambda: runtime_of(app).failure())
     )
     app.register_blueprint(metrics.blueprint())
     sse.init_app(app, config)
-    settings = engine_of(app).settings
+    settings = runtime_of(app).settings
     app.register_blueprint(viewer.blueprint(settings))
     if proxies := settings.server.proxies:
         fixed = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)
@@ -37,10 +37,10 @@ def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
     @app.errorhandler(HTTPException)
     def as_problem(error: HTTPException) -> Response:
         code = error.code or 500
-        made = problem(code, error.name, error.description or error.name)
+        response = problem(code, error.name, error.description or error.name)
         for name, value in error.get_headers():
             if name.lower() not in ("content-type", "content-length"):
-                made.headers[name] = value
-        return made
+                response.headers[name] = value
+        return response
 
     return app

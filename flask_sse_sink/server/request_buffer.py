@@ -1,4 +1,4 @@
-"""The bytes of a request on their way in: says when there is enough of it to give it a thread."""
+"""The bytes of a request that is still coming in, and whether a thread can be given to it yet."""
 
 from __future__ import annotations
 
@@ -11,94 +11,93 @@ _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 _CODING = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 _LONGEST_CHUNK_LINE = 4096
 
 
 class RequestBuffer:
-    """Collects one request, and what a client sends behind it.
+    """Collects the bytes of one request, and those that follow it.
 
-    It parses nothing for the app: what looks wrong here counts as complete, so that the server's
-    parser refuses it.
+    The app's parser reads the bytes again. So a request that looks malformed here counts as
+    complete: the parser refuses it.
     """
 
-    __slots__ = ("_at", "_chunked", "_data")
+    __slots__ = ("_data", "_is_chunked", "_next")
 
     def __init__(self, data: bytes = b"") -> None:
         self._data = bytearray(data)
-        # Where the request ends, or its next chunk begins; -1 while the head isn't complete.
-        self._at = -1
-        self._chunked = False
+        # Where the body ends, or its next chunk begins; -1 while the head isn't complete.
+        self._next = -1
+        self._is_chunked = False
 
     def __len__(self) -> int:
         return len(self._data)
 
     def add(self, data: bytes) -> None:
-        """Add what has come."""
+        """Append bytes that were received."""
         self._data += data
 
     def take(self) -> bytes:
-        """Return all bytes, and begin anew."""
+        """Return all bytes, and become empty."""
         data, self._data = bytes(self._data), bytearray()
-        self._at, self._chunked = -1, False
+        self._next, self._is_chunked = -1, False
         return data
 
     @property
     def in_body(self) -> bool:
-        """Return whether the head is complete and the body is not; see :meth:`is_complete`."""
-        return self._at >= 0
+        """Return whether :meth:`is_complete` has found the end of the head."""
+        return self._next >= 0
 
     def is_complete(self) -> bool:
         """Return whether the request is whole, or needn't be waited for any longer.
 
-        That is so for a request which is large or malformed, and for one whose client waits for
-        "100 Continue".
+        The latter is a request that is larger than :data:`WHOLE_REQUEST_BYTES`, a malformed one,
+        and one whose client waits for "100 Continue".
         """
         if len(self._data) > WHOLE_REQUEST_BYTES:
             return True
-        if self._at < 0 and not self._find_head():
-            # Lines that end in LF alone are refused by the parser.
+        if self._next < 0 and not self._find_body():
+            # The parser refuses lines that end in LF alone.
             return b"\n\n" in self._data
-        if self._chunked:
+        if self._is_chunked:
             return self._find_last_chunk()
-        return self._at <= len(self._data) or self._at > WHOLE_REQUEST_BYTES
+        return self._next <= len(self._data) or self._next > WHOLE_REQUEST_BYTES
 
-    def _find_head(self) -> bool:
-        """Look for the end of the head, and work out where the body ends."""
+    def _find_body(self) -> bool:
+        """Return whether the head is complete; find out where the body then ends."""
         end = self._data.find(_HEAD_END)
         if end < 0:
             return False
         head = bytes(self._data[: end + 2])
-        self._at = end + len(_HEAD_END)
+        self._next = end + len(_HEAD_END)
         if _EXPECT.search(head):
             return True
-        length, self._chunked = _LENGTH.search(head), _CODING.search(head) is not None
-        if length and self._chunked:
-            # No server may guess which of the two holds.
-            self._chunked = False
-        elif length:
-            self._at += int(length[1])
+        length, has_coding = _LENGTH.search(head), _CODING.search(head) is not None
+        # A request with both is left to the parser, which refuses it.
+        self._is_chunked = has_coding and length is None
+        if length is not None and not has_coding:
+            self._next += int(length[1])
         return True
 
     def _find_last_chunk(self) -> bool:
-        """Follow the chunks that are there; return whether there is no more to wait for."""
+        """Follow the chunks that have come; return whether no more need be waited for."""
         data = self._data
-        while self._at < len(data):
-            line = _CHUNK.match(data, self._at)
+        while self._next < len(data):
+            line = _CHUNK_LINE.match(data, self._next)
             if line is None:
-                # No size, or not all of its line yet.
-                rest = data[self._at : self._at + _LONGEST_CHUNK_LINE]
+                # The line isn't complete yet, or it is malformed.
+                rest = data[self._next : self._next + _LONGEST_CHUNK_LINE]
                 return b"\n" in rest or len(rest) == _LONGEST_CHUNK_LINE
             size = int(line[1], 16)
             if not size:
                 # Trailers may follow, and end in an empty line as the head does.
                 return data.startswith(b"\r\n", line.end()) or data.find(_HEAD_END, line.end()) > 0
-            following = line.end() + size
-            if following > WHOLE_REQUEST_BYTES:
+            chunk_end = line.end() + size
+            if chunk_end > WHOLE_REQUEST_BYTES:
                 return True
-            if following + 2 > len(data):
+            if chunk_end + 2 > len(data):
                 return False
-            if not data.startswith(b"\r\n", following):
+            if not data.startswith(b"\r\n", chunk_end):
                 return True
-            self._at = following + 2
+            self._next = chunk_end + 2
         return False

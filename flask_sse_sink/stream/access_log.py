@@ -33,5 +33,5 @@ def _line(client: Client, sink: str, what: str) -> None:
     if log.disabled or not log.isEnabledFor(logging.INFO):
         return
     now = time.strftime("%d/%b/%Y:%H:%M:%S %z")
-    wanted = ",".join(client.filter.patterns())
-    log.info("%s - - [%s] %s?event_type=%s: %s", client.address, now, sink, wanted, what)
+    query = client.filter.query()
+    log.info("%s - - [%s] %s?%s: %s", client.address, now, sink, query, what)

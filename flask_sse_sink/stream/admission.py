@@ -1,51 +1,55 @@
-"""Who is let in: the streams that a process has room for, and the shares of them."""
+"""Admission: how many streams a process lets in, and who gets them."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
-from ..exceptions import TooManyClients
+from ..exceptions import ServerStopping, TooManyClients
+from .address import counted_address
+from .capacity import Capacity, measure
+from .wsgi_server import greenlet_library
 
 _log = logging.getLogger(__name__)
 
-#: How long a stream that was admitted may take until its first bytes are asked for. A server asks
-#: at once; where nobody does, something else was answered in place of the stream.
+#: How long an admitted stream may take until its first bytes are asked for. A server asks at once;
+#: where nobody does, something else was answered in place of the stream.
 BEGIN_SECONDS = 10.0
 
-# IPv4 addresses as IPv6 servers see them through a translator. Rule: RFC 6052, 2.1.
-_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
-_SUBSCRIBER_BITS = 64
 
+class Admission:
+    """Lets streams in, up to ``max_clients`` in this process.
 
-class Slots:
-    """How many streams a process may have; threads that wait in streams are no use to others.
-
-    ``per_address`` bounds the streams of one address (:func:`counted_address`); 0 doesn't. A slot
+    A stream holds a thread, and the threads that are left serve everything else. ``per_address``
+    bounds the streams of one address (:func:`~.address.counted_address`); 0 sets no bound. A slot
     whose stream doesn't begin within ``begin_seconds`` is taken back.
     """
 
     def __init__(
         self,
-        most: int,
+        max_clients: int,
         per_address: int = 0,
         begin_seconds: float = BEGIN_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.most = most
+        self.limit = max_clients
         self.per_address = per_address
         self.begin_seconds = begin_seconds
+        #: Whether nobody is let in any more, as the process is about to end.
+        self.draining = False
+        self._max_clients = max_clients
         self._clock = clock
+        self._measured = False
         self._taken = 0
         self._by_sink: Counter[str] = Counter()
         self._by_address: Counter[str] = Counter()
-        #: Slots whose streams haven't begun, and since when they wait; the oldest is the first.
-        self._waiting: dict[Slot, float] = {}
-        #: Slots that were given back, and are still counted.
+        # The slots whose streams haven't begun, the oldest first, and since when.
+        self._unbegun: dict[Slot, float] = {}
+        # Slots that were given back, and are still counted.
         self._returned: deque[Slot] = deque()
         self._warned = False
         self._lock = threading.Lock()
@@ -57,57 +61,103 @@ class Slots:
             self._settle()
             return self._taken
 
-    def take(self, sink: str = "", sink_most: int = 0, address: str | None = None) -> Slot:
-        """Take a slot and return it.
+    @property
+    def taken_by_sink(self) -> dict[str, int]:
+        """Return how many slots each sink has taken, without those that have none."""
+        with self._lock:
+            self._settle()
+            return dict(self._by_sink)
 
-        ``sink_most`` bounds the streams of this sink; 0 doesn't.
+    @property
+    def taken_by_address(self) -> dict[str, int]:
+        """Return how many slots each address has taken, without those that have none."""
+        with self._lock:
+            self._settle()
+            return dict(self._by_address)
 
-        :raises TooManyClients: there is none left; the message says of which.
+    def has_threads(self, environ: Mapping[str, Any]) -> bool:
+        """Return whether this server has threads for streams; if not, the log says why.
+
+        ``environ`` is that of the request, on whose thread this is called.
         """
+        self.measure(environ)
+        return not greenlet_library()
+
+    def measure(self, environ: Mapping[str, Any] | None = None) -> None:
+        """Lower the limit, once, to what the server can carry."""
+        if not self._measured:
+            self.fit(measure(environ))
+
+    def fit(self, capacity: Capacity) -> None:
+        """Lower the limit to this capacity, and say so in the log."""
+        self._measured = True
+        if capacity.streams < self.limit:
+            self.limit = capacity.streams
+            _log.warning(
+                "at most %d streams are admitted instead of server.max_clients: %d, as more would "
+                "leave nothing to the rest; bounded by %s",
+                capacity.streams,
+                self._max_clients,
+                capacity.bound,
+            )
+
+    def admit(self, sink: str = "", sink_limit: int = 0, address: str | None = None) -> Slot:
+        """Let one more stream in, and return its slot.
+
+        ``sink_limit`` bounds the streams of this sink; 0 sets no bound.
+
+        :raises TooManyClients: there is no slot; the message says of which kind.
+        :raises ServerStopping: the process is about to end.
+        """
+        if self.draining:
+            raise ServerStopping("the server is stopping; come back in a moment")
+        if not self.limit:
+            raise TooManyClients(
+                "the server has no thread to spare for a stream; its log says why"
+            )
         counted = counted_address(address) if self.per_address else ""
         with self._lock:
             self._settle()
-            if self._taken >= self.most:
-                raise TooManyClients(f"all {self.most} streams of this worker are taken")
-            if sink_most and self._by_sink[sink] >= sink_most:
-                raise TooManyClients(f"all {sink_most} streams of this sink are taken")
+            if self._taken >= self.limit:
+                raise TooManyClients(f"all {self.limit} streams of this worker are taken")
+            if sink_limit and self._by_sink[sink] >= sink_limit:
+                raise TooManyClients(f"all {sink_limit} streams of this sink are taken")
             if self.per_address and self._by_address[counted] >= self.per_address:
                 raise TooManyClients(f"your address has all {self.per_address} streams it may")
             slot = Slot(self, sink, counted)
             self._taken += 1
             self._by_sink[sink] += 1
             self._by_address[counted] += 1
-            self._waiting[slot] = self._clock()
+            self._unbegun[slot] = self._clock()
         return slot
 
     def begin(self, slot: Slot) -> bool:
-        """Note that the slot's stream begins; return False where it must not.
+        """Note that the slot's stream begins; return false where it must not.
 
-        That is where the slot was given back, or was begun with before.
+        That is where the slot was given back, or its stream began before.
         """
         with self._lock:
             self._settle()
-            return self._waiting.pop(slot, None) is not None
+            return self._unbegun.pop(slot, None) is not None
 
     def give_back(self, slot: Slot) -> None:
         """Give a slot back; more than once does no harm.
 
-        Takes no lock, so that a finalizer may call it, whatever the thread was doing.
+        Takes no lock, so that a finalizer may call this at any point of any thread.
         """
         self._returned.append(slot)
 
     def settle(self) -> None:
-        """Take back what was given back or not used in time; :meth:`take` does so by itself."""
+        """Take back slots that were given back or not used in time; :meth:`admit` does it too."""
         with self._lock:
             self._settle()
 
     def _settle(self) -> None:
-        """Count the slots that were given back, and take those back that were never used."""
         while self._returned:
             self._release(self._returned.popleft())
         overdue = self._clock() - self.begin_seconds
-        while self._waiting:
-            slot, since = next(iter(self._waiting.items()))
+        while self._unbegun:
+            slot, since = next(iter(self._unbegun.items()))
             if since > overdue:
                 break
             self._release(slot)
@@ -123,7 +173,7 @@ class Slots:
         if not slot.held:
             return
         slot.held = False
-        self._waiting.pop(slot, None)
+        self._unbegun.pop(slot, None)
         self._taken -= 1
         for counter, key in ((self._by_sink, slot.sink), (self._by_address, slot.address)):
             counter[key] -= 1
@@ -132,50 +182,30 @@ class Slots:
 
 
 class Slot:
-    """A slot that is taken, until :meth:`give_back`."""
+    """A stream's permission to hold a thread, until :meth:`give_back`.
 
-    __slots__ = ("_slots", "sink", "address", "held")
+    As a context manager it is given back at the end of the block if that raises.
+    """
 
-    def __init__(self, slots: Slots, sink: str, address: str) -> None:
-        self._slots = slots
+    __slots__ = ("_admission", "address", "held", "sink")
+
+    def __init__(self, admission: Admission, sink: str, address: str) -> None:
+        self._admission = admission
         self.sink = sink
         self.address = address
         self.held = True
 
     def begin(self) -> bool:
         """Return whether the stream may begin: once, unless the slot was given back."""
-        return self._slots.begin(self)
+        return self._admission.begin(self)
 
     def give_back(self) -> None:
-        """Give it back. Any thread may call it, a finalizer too, more than once."""
-        self._slots.give_back(self)
+        """Give the slot back. Any thread may call this, a finalizer too, more than once."""
+        self._admission.give_back(self)
 
+    def __enter__(self) -> Self:
+        return self
 
-def counted_address(address: str | None) -> str:
-    """Return what a peer's address is counted as: the address for IPv4, its /64 for IPv6.
-
-    A provider gives each subscriber a /64 at least. Proxies may add the port to an address
-    (``192.0.2.1:1000``, ``[2001:db8::1]:1000``), which is left out, and write an IPv4 address as
-    an IPv6 one (``::ffff:192.0.2.1``), which counts as IPv4. What is no address counts as it is.
-    """
-    text = (address or "").strip()
-    found = _parsed(text)
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        if found in _TRANSLATED:
-            return str(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
-        network = int(found) >> _SUBSCRIBER_BITS << _SUBSCRIBER_BITS
-        return f"{ipaddress.IPv6Address(network)}/{_SUBSCRIBER_BITS}"
-    return text if found is None else str(found)
-
-
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.give_back()

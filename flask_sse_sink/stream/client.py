@@ -1,22 +1,22 @@
-"""One open stream as others see it: who has it, what waits for it, how it ended."""
+"""The public record of one open stream: whose it is, what it got, how it ended."""
 
 from __future__ import annotations
 
 import time
 
-from ..config.settings import SinkSettings
 from ..filters import Filter
-from .send_queue import Outbox
+from .send_queue import SendQueue
+from .settings import SSESettings
 
 
 class Client:
     """One stream. ``sink`` is the sink's name, ``filter`` what the client asked for.
 
-    ``address`` is the peer's, ``connected_at`` seconds on the monotonic clock, ``missed`` how many
-    events it lost for being slow. ``reason`` says why it ended and is empty while it is open:
-    ``closed`` (the peer hung up), ``stalled`` (it took nothing for ``write_timeout``), ``drained``
-    (the server is stopping), ``refused`` (it was never let in), ``failed`` (an error), or the word
-    that :meth:`end` was given.
+    ``address`` is the peer's address, ``connected_at`` a time on the monotonic clock, ``missed``
+    the number of events that the client lost because it was slow. ``reason`` is empty while the
+    stream is open, and then says why it ended: ``closed`` (the peer hung up), ``stalled`` (the
+    peer took nothing for ``write_timeout``), ``drained`` (the server is stopping), ``refused``
+    (the client was never let in), ``failed`` (an error), or the word that :meth:`end` was given.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class Client:
         sink: str,
         filter: Filter,
         address: str | None,
-        settings: SinkSettings,
+        settings: SSESettings,
     ) -> None:
         self.sink = sink
         self.filter = filter
@@ -34,16 +34,16 @@ class Client:
         self.reason = ""
         #: When the write in progress began, on the monotonic clock; 0 between writes.
         self.writing_since = 0.0
-        #: Whether the stream ends without another word.
+        #: Whether the stream ends without another byte.
         self.over = False
         self.settings = settings
         self._ended_after = 0.0
-        #: Where its events go.
-        self.outbox = Outbox(settings.queue_size, settings.queue_bytes, settings.replay.on)
+        #: What waits for the client. Its ``sender`` is where the client's events go.
+        self.queue = SendQueue(settings.queue_size, settings.queue_bytes, settings.replay.on)
 
     @property
     def seconds(self) -> float:
-        """Return how long the stream has been open, or was."""
+        """Return for how many seconds the stream has been open, or was open."""
         return self._ended_after or time.monotonic() - self.connected_at
 
     @property
@@ -54,25 +54,25 @@ class Client:
     @property
     def waiting(self) -> int:
         """Return how many frames wait to be written."""
-        return self.outbox.waiting
+        return self.queue.waiting
 
     @property
     def frames(self) -> int:
-        """Return how many events were written to it."""
-        return self.outbox.written
+        """Return how many events were written to the client."""
+        return self.queue.sender.written
 
     def end(self, reason: str) -> None:
         """End the stream once what waits is written. Any thread may call it, more than once."""
         self.reason = self.reason or reason
-        self.outbox.close()
+        self.queue.close()
 
     def drop(self, reason: str) -> None:
-        """End the stream without another word, as its peer is gone. Any thread may call it."""
+        """End the stream without another byte. Any thread may call it, more than once."""
         self.reason = self.reason or reason
         self.over = True
-        self.outbox.close(forget=True)
+        self.queue.close(forget=True)
 
     def finish(self, reason: str) -> None:
-        """Note that the stream has ended, for this reason unless there was one already."""
+        """Note that the stream has ended, for this reason unless one is known already."""
         self.drop(reason)
         self._ended_after = time.monotonic() - self.connected_at

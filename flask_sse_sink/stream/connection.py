@@ -1,4 +1,4 @@
-"""The other end of a stream: its connection, as far as the server hands it out."""
+"""A stream's connection to its peer, where the server hands out the socket."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import socket
 from collections.abc import Mapping
 from typing import Any, Self
 
-# The kernel's own limit stands behind ours by this much: it can't tell why it cut, we can.
+# The kernel's timeout is longer than ours by this much: when the kernel cuts a connection, the
+# stream can't tell why it ended.
 KERNEL_MARGIN_SECONDS = 2.0
-# What the kernel says of a peer that stopped answering.
+# The kernel's errors for a peer that stopped answering.
 SILENCE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 _TCP_INFO_BYTES_ACKED = slice(120, 128)
@@ -28,24 +29,24 @@ class Connection:
 
     @classmethod
     def of(cls, environ: Mapping[str, Any]) -> Self | None:
-        """Return the request's peer, None where the server keeps the connection to itself.
+        """Return the connection of a request, None where the server doesn't hand out its socket.
 
-        Or where streams share it: the one connection of HTTP/2 is nobody's to cut.
+        None for HTTP/2 as well: its streams share one connection, so that none of them may cut it.
         """
-        found = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
-        # HTTP_VERSION would be a header that anybody can send.
+        connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+        # SERVER_PROTOCOL, not HTTP_VERSION, which would be a header that any client can send.
         if environ.get("SERVER_PROTOCOL") not in ("HTTP/1.1", "HTTP/1.0"):
             return None
-        return cls(found) if isinstance(found, socket.socket) else None
+        return cls(connection) if isinstance(connection, socket.socket) else None
 
     def fileno(self) -> int:
-        """Return the descriptor, -1 once it is closed."""
+        """Return the socket's descriptor, -1 once the socket is closed."""
         return self._socket.fileno()
 
-    def guard(self, write_timeout: float) -> None:
-        """Let the kernel end the connection where the peer has been silent for long.
+    def set_timeouts(self, write_timeout: float) -> None:
+        """Have the kernel end the connection soon after a peer was silent for ``write_timeout``.
 
-        That is soon after ``write_timeout`` seconds, whether or not anything is sent meanwhile.
+        ``write_timeout`` is in seconds. The kernel does so whether or not anything is sent.
         """
         if not self._tcp:
             return
@@ -64,15 +65,15 @@ class Connection:
                     self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def cut(self) -> None:
-        """End the connection both ways, which also wakes a thread that is stuck writing to it.
+        """End the connection in both directions; a thread that is blocked in a write is woken.
 
         What was written before still goes out.
         """
         with contextlib.suppress(OSError):
-            # Not the method of a TLS socket: that one would let another thread write plain text.
+            # Not the method of a TLS socket, which would make later writes go out as plain text.
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    def gone(self) -> bool:
+    def is_gone(self) -> bool:
         """Return whether the peer has closed the connection, or its sending side."""
         poll = select.poll()
         try:
@@ -81,13 +82,13 @@ class Connection:
             return True
         return bool(poll.poll(0))
 
-    def silent(self) -> bool:
-        """Return whether the kernel gave up on a peer that didn't answer; it says so once."""
+    def is_silent(self) -> bool:
+        """Return whether the kernel gave up on a peer that didn't answer; it reports that once."""
         with contextlib.suppress(OSError):
             return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in SILENCE
         return False
 
-    def taken(self) -> int:
+    def acknowledged(self) -> int:
         """Return how many bytes the peer has acknowledged, 0 where the system can't tell."""
         option: int | None = getattr(socket, "TCP_INFO", None)
         if self._tcp and option is not None:

@@ -1,34 +1,35 @@
-"""The direct lane: a stream's socket, where others than its own thread may write to it.
+"""The socket of a stream, where threads other than the stream's own may write to it.
 
-Waking a thread costs some ten times what the write itself does. So whoever has an event writes
-it, where it is certain that nobody stands between the stream and its socket.
+Waking a thread costs about ten times what a write costs. So the thread that has an event writes
+the event itself, where nothing stands between the stream and its socket.
 """
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple
 
-from . import capacity
 from .connection import Connection
+from .direct_send import DONT_WAIT
+from .wsgi_server import gunicorn_worker, is_worker_class
+
+_log = logging.getLogger(__name__)
 
 #: Where our worker puts gunicorn's response object in a request's WSGI environment.
 RESPONSE_KEY = "sse_sink.response"
-
-#: The flag with which a send takes what the kernel has room for, and never waits.
-NOW: int = getattr(socket, "MSG_DONTWAIT", 0)
 
 
 class DirectSocket:
     """The socket of a response that gunicorn's gthread worker sends in HTTP/1.1's chunked coding.
 
-    ``send`` is the socket's own; what is given to it must be whole chunks.
+    ``send`` is the socket's own; it must be given whole chunks.
     """
 
-    __slots__ = ("send", "_socket", "_response", "_environ")
+    __slots__ = ("_environ", "_response", "_socket", "send")
 
     def __init__(
         self, connection: socket.socket, response: Any, environ: dict[str, Any] | None = None
@@ -38,36 +39,16 @@ class DirectSocket:
         self._response = response
         self._environ = environ
 
-    @classmethod
-    def of(cls, environ: dict[str, Any]) -> Self | None:
-        """Return the request's lane, None where only the server itself can write to the client.
-
-        That is so with TLS, HTTP/2, HTTP/1.0, any server that isn't known, and without the
-        interpreter's lock, which :class:`~flask_sse_sink.outbox.Outbox` counts on.
-        """
-        if not getattr(sys, "_is_gil_enabled", lambda: True)():
-            return None
-        connection = environ.get("gunicorn.socket")
-        # The type itself: a TLS socket and gevent's are others.
-        if not NOW or type(connection) is not socket.socket:
-            return None
-        # HTTP_VERSION would be a header that anybody can send.
-        if environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
-            return None
-        if not capacity.is_a(capacity.gunicorn_worker(), "ThreadWorker"):
-            return None
-        response = _response(environ)
-        return None if response is None else cls(connection, response, environ)
-
     def opens(self, size: int) -> bool:
-        """Return whether the ``size`` bytes that were yielded until now went out as they were.
+        """Return whether the ``size`` bytes of the body so far went out unchanged.
 
-        Or did something on the way hold them back, compress or frame them in another way?
+        They didn't where something on the way held them back, compressed them or framed them in
+        another way. To be called once.
         """
         response, self._response = self._response, None
         environ, self._environ = self._environ, None
         if environ is not None:
-            # Hints can't be sent any more, and what sends them takes half a kilobyte.
+            # Early hints can't be sent any more, and what sends them takes half a kilobyte.
             environ.pop("wsgi.early_hints", None)
         encoded = any(name.lower() == "content-encoding" for name, _ in response.headers)
         return bool(response.chunked and response.sent == size and not encoded)
@@ -80,43 +61,92 @@ class DirectSocket:
         self._socket.sendall(rest)
 
     def cut(self) -> None:
-        """See that nothing comes after half a chunk, where the peer would take it for the rest."""
+        """Cut the connection after half a chunk: the peer would take more bytes for the rest."""
         Connection(self._socket).cut()
 
 
-def why_none(environ: Mapping[str, Any]) -> str:
-    """Return why no request of this server can have a lane, with the cure.
+class Obstacle(NamedTuple):
+    """Why a request has no direct socket.
 
-    Empty where others can, as it is for this client's protocol alone, and where no server stands
-    behind the request that is meant for more than a try.
+    ``reason``, with the cure, is empty where only this request has none, since its protocol rules
+    it out, and where the server is one for development or tests.
     """
-    worker = capacity.gunicorn_worker()
+
+    reason: str = ""
+
+
+def direct_socket(environ: dict[str, Any]) -> DirectSocket | Obstacle:
+    """Return the direct socket of a request, or why only the server may write to the client.
+
+    A direct socket needs HTTP/1.1 without TLS from gunicorn's gthread worker, and the
+    interpreter's lock, on which :class:`~flask_sse_sink.stream.direct_send.DirectSender` relies.
+    """
+    worker = gunicorn_worker()
+    # SERVER_PROTOCOL, not HTTP_VERSION, which would be a header that any client can send.
     if "werkzeug.socket" in environ or environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
-        return ""
+        return Obstacle()
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return "this Python runs without its global lock; use one that has it"
+        return Obstacle("this Python runs without its global lock; use one that has it")
     if worker is None:
-        # A test client names no server.
-        server = environ.get("SERVER_SOFTWARE") or ("ASGI" if "asgi.scope" in environ else "")
-        return server and f"it is known for gunicorn alone, and this is {server}"
-    if not capacity.is_a(worker, "ThreadWorker"):
-        return f"gunicorn's worker class is {type(worker).__name__}; use --worker-class gthread"
-    if isinstance(environ.get("gunicorn.socket"), ssl.SSLSocket):
-        return "gunicorn itself speaks TLS; leave that to a proxy before it"
-    if _response(environ) is None:
+        return Obstacle(_other_server(environ))
+    if not is_worker_class(worker, "ThreadWorker"):
+        name = type(worker).__name__
+        return Obstacle(f"gunicorn's worker class is {name}; use --worker-class gthread")
+    connection = environ.get("gunicorn.socket")
+    if isinstance(connection, ssl.SSLSocket):
+        return Obstacle("gunicorn itself speaks TLS; leave that to a proxy before it")
+    response = _gunicorn_response(environ)
+    if response is None:
         version = getattr(sys.modules.get("gunicorn"), "__version__", "")
-        return f"gunicorn {version} doesn't hand out its response; use 25.0 or newer"
-    return ""
+        return Obstacle(f"gunicorn {version} doesn't hand out its response; use 25.0 or newer")
+    # Exactly this type: gevent's sockets are of another.
+    if not DONT_WAIT or type(connection) is not socket.socket:
+        return Obstacle()
+    return DirectSocket(connection, response, environ)
 
 
-def _response(environ: Mapping[str, Any]) -> Any:
+def _other_server(environ: Mapping[str, Any]) -> str:
+    # A test client names no server.
+    server = environ.get("SERVER_SOFTWARE") or ("ASGI" if "asgi.scope" in environ else "")
+    return server and f"it is known for gunicorn alone, and this is {server}"
+
+
+def _gunicorn_response(environ: Mapping[str, Any]) -> Any:
     """Return gunicorn's own response to the request, which counts the bytes of its body."""
     if (response := environ.get(RESPONSE_KEY)) is not None:
         return response
     module = sys.modules.get("gunicorn.http.wsgi")
-    # gunicorn's own workers hand it to nobody, but this function of theirs has hold of it.
+    # gunicorn's own workers hand the response out nowhere, but this function of theirs has it.
     hints = environ.get("wsgi.early_hints")
     for cell in getattr(hints, "__closure__", None) or ():
         if module is not None and isinstance(cell.cell_contents, module.Response):
             return cell.cell_contents
     return None
+
+
+class DirectSockets:
+    """Finds the direct sockets of requests, unless ``enabled`` is false.
+
+    Each reason why requests have none is logged once.
+    """
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
+        self._logged: set[str] = set()
+
+    def of(self, environ: dict[str, Any]) -> DirectSocket | None:
+        """Return the direct socket of a request, None where it has none."""
+        if not self._enabled:
+            return None
+        answer = direct_socket(environ)
+        if isinstance(answer, DirectSocket):
+            return answer
+        if answer.reason and answer.reason not in self._logged:
+            self._logged.add(answer.reason)
+            _log.warning(
+                "events aren't sent directly: %s. Until then each event wakes the thread of each "
+                "stream, at some ten times the cost. (server.direct_send: false says that this "
+                "is meant)",
+                answer.reason,
+            )
+        return None

@@ -6,9 +6,6 @@ import re
 
 import msgspec
 
-from .. import event as envelope
-from ..event import Event
-
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _UNSAFE = re.compile(r"[\r\n\0]")
 
@@ -44,16 +41,11 @@ def encode(
     return b"".join(lines)
 
 
-def message(event: Event) -> bytes:
-    """Return the stored event as one frame.
+def message(id: int, envelope: bytes) -> bytes:
+    """Return the frame of a stored event: its id, and its envelope as one line of JSON.
 
-    The envelope is a single line of JSON, in which a line end can't stand unescaped.
+    JSON has no unescaped line end, so that the envelope is a single ``data`` field.
     """
-    return stored(event.id, envelope.encode(event))
-
-
-def stored(id: int, envelope: bytes) -> bytes:
-    """Return the frame of the event with this id and envelope, one line of JSON."""
     return b"event: message\nid: %d\ndata: %b\n\n" % (id, envelope)
 
 
@@ -76,15 +68,15 @@ def missed(
 ) -> bytes:
     """Return the notice that ``count`` events from ``first_id`` to ``last_id`` were lost.
 
-    What isn't known is ``None``; ``more`` says what else is. With an ``id``, a client that comes
-    back isn't told again.
+    A number that isn't known is None; ``more`` adds further values. The frame carries ``id``, if
+    there is one, so that a client which comes back isn't told again.
     """
-    known = {"count": count, "first_id": first_id, "last_id": last_id, **more}
-    return encode(b"missed " + msgspec.json.encode(known), event="info", id=_text(id))
+    values = {"count": count, "first_id": first_id, "last_id": last_id, **more}
+    return encode(b"missed " + msgspec.json.encode(values), event="info", id=_text(id))
 
 
 def heartbeat(id: int) -> bytes:
-    """Return a heartbeat after which a client comes back to the place after ``id``."""
+    """Return a heartbeat that carries an id: a client that comes back goes on after it."""
     return encode("ping", event="heartbeat", id=_text(id))
 
 
@@ -93,12 +85,12 @@ def _text(id: int | None) -> str | None:
 
 
 def closing(retry_ms: int) -> bytes:
-    """Return the notice that the server ends the stream, and when to come back."""
+    """Return the notice that the server ends the stream, with a hint when to come back."""
     return encode("closing", event="info", retry_ms=retry_ms)
 
 
 def busy(retry_ms: int) -> bytes:
-    """Return the notice that there is no room now, and when to come back."""
+    """Return the notice that the server can't stream now, with a hint when to come back."""
     return encode("busy", event="info", retry_ms=retry_ms)
 
 

@@ -1,4 +1,4 @@
-"""How much memory the frames take that wait for clients: each is counted once."""
+"""Counts the memory of the frames that wait for clients; each frame counts once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 
 class Memory:
-    """Counts the bytes of the frames that are alive in a process. They may take ``limit`` bytes.
+    """Counts the bytes of all frames that exist in a process. They may take ``limit`` bytes.
 
-    Whoever makes a frame calls ``change`` with its size, and with its negative size when the frame
-    ends. Queues share frames, so that a frame which waits for a thousand clients counts once.
+    A frame calls ``change`` with its size as it is made, and with the negative size as it ends.
+    Queues share frames, so that a frame which waits for a thousand clients counts once.
     """
 
     def __init__(self, limit: int) -> None:
@@ -19,11 +19,11 @@ class Memory:
         self.reset()
 
     def reset(self) -> None:
-        """Begin at nothing. Frames that were made before change nothing any more."""
+        """Start to count at 0. Frames that were made before no longer change the count."""
         self._lock = threading.Lock()
         self._used = 0
-        # A frame ends on any thread, at any moment, even while that thread reads `used`: so it
-        # takes no lock. Appending needs none.
+        # A frame may end on any thread at any moment, even while that thread reads `used` and
+        # holds the lock. Appending to a deque takes no lock.
         self._changes: deque[int] = deque()
         self.change: Callable[[int], None] = self._changes.append
 

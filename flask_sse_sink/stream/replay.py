@@ -1,81 +1,50 @@
-"""What a client missed: its own way through the log, up to where the live events begin."""
+"""Replay: what a client missed, read from the log up to where its live events begin."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
-from ..config.settings import ReplayBound
+from ..config.values import ReplayBound
 from ..filters import Filter
 from ..log import EventLog, Page
 from . import frame
-from .chunk import WriteBatch
+from .membership import Membership
+from .subscription import ResumePosition
+from .write_batch import WriteBatch
 
 PAGE = 500
-EARLIEST = "earliest"
-#: The names of the last id in a query, in the order in which they are looked at: ours, and those
-#: that EventSource libraries send which can't set headers.
-QUERY_NAMES = ("last_event_id", "lastEventId", "lastEventID", "Last-Event-ID")
-
-_ID = re.compile(r"[0-9]{1,19}")
-_MAX_ID = 2**63 - 1
+#: The batch's label in the metrics.
+WAY = "replay"
 
 
-class ResumePosition(NamedTuple):
-    """Where a client wants to go on: after an id, of the log with this identity if it says so.
+class _Start(NamedTuple):
+    """Where a replay begins to read, and a notice for the client.
 
-    ``earliest`` says that it doesn't care what is no longer kept.
+    ``gap_is_known``: the notice, or the client's own request, covers events that are gone there.
     """
-
-    id: int
-    identity: str = ""
-    earliest: bool = False
-
-
-def parse(
-    header: str | None, query: str | None, identity: str | None = None
-) -> ResumePosition | None:
-    """Return where a request wants to go on, None where it wants live events only.
-
-    ``header`` is its ``Last-Event-ID``, which wins, ``query`` what stands in the
-    query under one of :data:`QUERY_NAMES`, and ``identity`` in ``log``. Empty ones are as none.
-
-    :raises ValueError: it is no id; the message tells how to write one.
-    """
-    text = (header or "").strip() or (query or "").strip()
-    if not text:
-        return None
-    if text == EARLIEST:
-        return ResumePosition(0, earliest=True)
-    if not _ID.fullmatch(text) or int(text) > _MAX_ID:
-        raise ValueError(
-            f"{text[:80]!r} is no event's id; send the id of the last event you have, "
-            f"or `{EARLIEST}` for all that is kept"
-        )
-    return ResumePosition(int(text), (identity or "").strip())
-
-
-class _Place(NamedTuple):
-    """Where to read on, what the client is told before, and whether a gap there is no news."""
 
     after: int
     notice: bytes = b""
-    known: bool = False
+    gap_is_known: bool = False
 
 
 class Replay:
     """Reads the log for one client, page by page, on the client's own thread.
 
-    ``after`` is the id up to which it has read, None where the client began live. ``enter`` lets
-    the client have the live events and returns the id that they come after, ``leave`` takes them
-    from it again, and ``considered`` returns an id up to which the live clients were handed all.
+    ``filter`` is the client's filter, narrowed by that of the sink; ``bound`` is the sink's
+    setting. ``after`` is the id up to which the client has read, None where it began live.
     """
 
     __slots__ = (
-        *("after", "at_end", "entered", "leave", "considered"),
-        *("_enter", "_log", "_filter", "_bound", "_asked"),
+        "_bound",
+        "_filter",
+        "_log",
+        "_position",
+        "after",
+        "at_end",
+        "live_after",
+        "membership",
     )
 
     def __init__(
@@ -83,92 +52,91 @@ class Replay:
         log: EventLog,
         filter: Filter,
         bound: ReplayBound,
-        asked: ResumePosition | None,
-        enter: Callable[[], int],
-        leave: Callable[[], None],
-        considered: Callable[[], int],
+        position: ResumePosition | None,
+        membership: Membership,
     ) -> None:
         self._log = log
         self._filter = filter
         self._bound = bound
-        self._asked = asked
-        self._enter = enter
-        self.leave = leave
-        self.considered = considered
-        self.after = None if asked is None else asked.id
+        self._position = position
+        self.membership = membership
+        self.after = None if position is None else position.id
         #: Whether the last page reached the end of the log.
         self.at_end = False
-        #: The id that the live events come after, once the client has those.
-        self.entered = -1
+        #: The id after which the live events come, once the client gets those.
+        self.live_after = -1
 
-    def enter(self) -> int:
+    def join(self) -> int:
         """Let the client have the live events, and return the id that they come after.
 
-        :raises LogUnavailable: it doesn't have them, and the same can be tried again.
+        :raises LogUnavailable: the client wasn't added; the same can be tried again.
         """
-        self.entered = self._enter()
-        return self.entered
+        self.live_after = self.membership.join()
+        return self.live_after
 
     def restart(self, after: int) -> None:
-        """Read on after this id, all of which the log had: no bound holds for that."""
+        """Leave the live events, and read on after this id; the sink's bound doesn't apply."""
+        self.membership.set_apart()
         self.after = after
         self.at_end = False
 
     def read(self, until: int | None) -> WriteBatch:
-        """Return the next page as frames, with a notice before them where events are gone.
+        """Return the next page as frames, with a notice before them where events are missing.
 
-        No event above ``until`` is among them. The frames may be none although there are more.
+        No event above ``until`` is among them. There may be no frames although there are more
+        events to read.
 
-        :raises LogUnavailable: nothing was read, and the same can be tried again.
+        :raises LogUnavailable: nothing was read; the same can be tried again.
         """
-        place = self._place()
-        page = self._log.replay(place.after, PAGE, self._filter, until)
-        parts = [place.notice] if place.notice else []
+        start = self._start()
+        page = self._log.replay(start.after, PAGE, self._filter, until)
+        parts = [start.notice] if start.notice else []
         lost = 0
-        if page.gone > place.after and not place.known:
-            lost = self._gap(parts, page, place.after)
-        parts += [frame.stored(id, envelope) for id, envelope in page.envelopes]
-        self._asked = None
+        if page.gone > start.after and not start.gap_is_known:
+            lost = self._add_gap(parts, page, start.after)
+        parts += [frame.message(id, envelope) for id, envelope in page.envelopes]
+        self._position = None
         self.after = page.through
         self.at_end = not page.more
-        return WriteBatch(b"".join(parts), len(page.envelopes), lost)
+        return WriteBatch(b"".join(parts), len(page.envelopes), lost, way=WAY)
 
-    def _gap(self, parts: list[bytes], page: Page, after: int) -> int:
+    def _add_gap(self, parts: list[bytes], page: Page, after: int) -> int:
+        """Add a notice of events that are no longer kept; return their number, 0 if unknown."""
         count = self._count(after, page.gone)
         parts.append(frame.missed(count, after + 1, page.gone, id=page.gone, reason="pruned"))
         return count or 0
 
     def _count(self, after: int, last: int) -> int | None:
-        """Return how many events the client missed; what a filter held back can't be told."""
+        """Return how many events the client missed, None where a filter held back some of them."""
         return last - after if self._filter.everything else None
 
-    def _place(self) -> _Place:
-        """Return where to read on; the first time that is to be worked out from what was asked."""
-        assert self.after is not None, "live"
-        asked = self._asked
-        if asked is None:
-            return _Place(self.after)
+    def _start(self) -> _Start:
+        """Return where to read on. The first time, that depends on what the client asked for."""
+        assert self.after is not None, "the client is live"
+        position = self._position
+        if position is None:
+            return _Start(self.after)
         head = self._log.head()
         floor = self._floor(head)
-        if asked.identity and asked.identity != self._log.identity:
-            return self._elsewhere(floor, "other_log", asked.id, head)
-        if asked.id > head:
-            return self._elsewhere(floor, "unknown_id", asked.id, head)
-        if asked.earliest:
-            return _Place(floor, known=True)
-        if asked.id < floor:
-            count = self._count(asked.id, floor)
-            notice = frame.missed(count, asked.id + 1, floor, id=floor, reason="beyond_replay")
-            return _Place(floor, notice)
-        return _Place(asked.id)
+        if position.identity and position.identity != self._log.identity:
+            return self._start_over(floor, "other_log", position.id, head)
+        if position.id > head:
+            return self._start_over(floor, "unknown_id", position.id, head)
+        if position.earliest:
+            return _Start(floor, gap_is_known=True)
+        if position.id < floor:
+            count = self._count(position.id, floor)
+            notice = frame.missed(count, position.id + 1, floor, id=floor, reason="beyond_replay")
+            return _Start(floor, notice)
+        return _Start(position.id)
 
-    def _elsewhere(self, after: int, reason: str, id: int, head: int) -> _Place:
+    def _start_over(self, after: int, reason: str, id: int, head: int) -> _Start:
         """Return the beginning: an id of another log says nothing about what this one holds."""
         notice = frame.missed(None, None, None, id=after, reason=reason, asked=id, head=head)
-        return _Place(after, notice, known=True)
+        return _Start(after, notice, gap_is_known=True)
 
     def _floor(self, head: int) -> int:
-        """Return the id that the sink's bound reaches back to."""
+        """Return the id after which the sink's bound lets a replay begin."""
         if self._bound.count is not None:
             return max(0, head - self._bound.count)
         if self._bound.seconds is not None:

@@ -1,4 +1,4 @@
-"""The response of a stream, which refuses what would read it to its end: it has none."""
+"""The response of a stream. It has no end, so what would read it to its end is refused."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from flask import Response
 
 _log = logging.getLogger(__name__)
 
-_altered_told = False
+_altered_warned = False
 
 
 class EndlessStream(RuntimeError):
-    """Something wants the whole body of a stream, which would never come."""
+    """An operation needs the whole body of a stream, which never ends."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -23,12 +23,12 @@ class EndlessStream(RuntimeError):
         )
 
 
-def tell_altered(how: str) -> None:
-    """Log, once a process, that streams don't reach the server as they are."""
-    global _altered_told
-    if _altered_told:
+def warn_altered(how: str) -> None:
+    """Log, once a process, that something changes streams before the server gets them."""
+    global _altered_warned
+    if _altered_warned:
         return
-    _altered_told = True
+    _altered_warned = True
     _log.warning(
         "streams are changed on their way to the server (%s): their clients get events late or "
         "not at all, and none is sent directly. Leave text/event-stream out of what is compressed "
@@ -45,9 +45,9 @@ else:
 
 
 class _Streamed(_Base):
-    """What sets a stream's response apart from the app's other responses.
+    """What a stream's response does differently from the app's other responses.
 
-    Once its body was replaced by one that has an end, it is a response like the others.
+    Once its body is replaced by one that has an end, it behaves like the others.
     """
 
     def _refuse(self, what: str) -> None:
@@ -66,7 +66,7 @@ class _Streamed(_Base):
         return super().get_data(as_text)
 
     def set_data(self, value: bytes | str) -> None:
-        """Answer with this in place of the stream, whose place is free at once."""
+        """Answer with this instead of the stream, and give the stream's slot back at once."""
         close = getattr(getattr(self, "response", None), "close", None)
         super().set_data(value)
         if close is not None:
@@ -95,13 +95,13 @@ class _Streamed(_Base):
         """Return the headers as they are sent."""
         headers = super().get_wsgi_headers(environ)
         if not self.is_sequence and "Content-Encoding" in headers:
-            tell_altered(f"Content-Encoding: {headers['Content-Encoding']}")
+            warn_altered(f"Content-Encoding: {headers['Content-Encoding']}")
         return headers
 
 
-def streamed(kind: type[Response]) -> type[Response]:
-    """Return the class of streams' responses for an app whose responses are of this class.
+def stream_response_class(kind: type[Response]) -> type[Response]:
+    """Return the class of stream responses for an app whose responses are of class ``kind``.
 
-    It is a subclass: Flask would turn any other into the app's own, and undo what it refuses.
+    It is a subclass of ``kind``: Flask would convert any other response into the app's own class.
     """
     return type("StreamResponse", (_Streamed, kind), {})

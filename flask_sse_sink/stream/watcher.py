@@ -1,4 +1,4 @@
-"""Watches the connections of a process: who hangs up or stalls is gone at once."""
+"""The watcher: notices at once when the peer of a stream hangs up, and when one stalls."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from ..threads import SupervisedThread
 from .client import Client
 from .connection import Connection
 
-# How long a stream that was told to end may still be writing.
+#: How long a stream that was told to end may take to do so.
 PATIENCE_SECONDS = 1.0
 
 
 def _has_epoll() -> bool:
-    # Not once for all: gevent takes it away.
+    # Asked each time, as gevent takes it away later.
     return hasattr(select, "epoll")
 
 
 class _Watched:
-    """A stream and its peer, and what the peer had taken when that last changed."""
+    """A stream and its connection; since when the peer has acknowledged no further bytes."""
 
-    __slots__ = ("client", "peer", "taken", "since")
+    __slots__ = ("acknowledged", "client", "connection", "since")
 
-    def __init__(self, client: Client, peer: Connection) -> None:
+    def __init__(self, client: Client, connection: Connection) -> None:
         self.client = client
-        self.peer = peer
-        self.taken = -1
+        self.connection = connection
+        self.acknowledged = -1
         self.since = 0.0
 
 
 class Watcher:
-    """One thread that waits for any of the connections to hang up, and looks after stalls.
+    """One thread that waits for any of the connections to hang up, and looks for stalled ones.
 
-    ``tick`` is called at least every ``tick_seconds``. Where the system has no epoll, a peer that
-    hangs up is noticed by the next write, and only stalls are seen here.
+    ``tick`` is called at least every ``tick_seconds`` on that thread. Where the system has no
+    epoll, the watcher only looks for stalls; a peer that hangs up is noticed by the next write.
     """
 
     def __init__(self, tick: Callable[[], None], tick_seconds: float) -> None:
         self.tick_seconds = tick_seconds
         self._tick = tick
         self._ticked = 0.0
-        # By descriptor: an entry leaves before its descriptor is closed and may be used again.
+        # By descriptor. An entry is removed before its descriptor is closed and may be used again.
         self._watched: dict[int, _Watched] = {}
         self._lock = threading.Lock()
-        self._later: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._loop = SupervisedThread("sse-sink-watch", self._step)
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._thread = SupervisedThread("sse-sink-watch", self._step)
         with ExitStack() as undo:
             self._wake, self._waker = socket.socketpair()
             undo.callback(self._wake.close)
@@ -64,35 +64,40 @@ class Watcher:
             undo.pop_all()
 
     @property
-    def loop(self) -> SupervisedThread:
-        """Return the thread, to see how it does."""
-        return self._loop
+    def thread(self) -> SupervisedThread:
+        """Return the watcher's thread."""
+        return self._thread
+
+    @property
+    def watched(self) -> int:
+        """Return how many connections are watched."""
+        return len(self._watched)
 
     def start(self) -> None:
         """Start the thread."""
-        self._loop.start()
+        self._thread.start()
 
     def stop(self) -> None:
         """End the thread, wait for it, and forget every connection."""
-        self._loop.stopping.set()
+        self._thread.stopping.set()
         self.wake()
-        self._loop.stop()
+        self._thread.stop()
         with self._lock:
             self._watched.clear()
             if _has_epoll():
                 self._epoll.close()
             self._wake.close()
             self._waker.close()
-        self._call_later()
+        self._run_calls()
 
-    def later(self, call: Callable[[], None]) -> None:
-        """Let the thread call this soon. Takes no lock, so that a finalizer may call it.
+    def call_later(self, call: Callable[[], None]) -> None:
+        """Have the thread call this soon; once the thread has ended, call it now.
 
-        Once the thread has ended, it is called at once.
+        Takes no lock, so that a finalizer may use this.
         """
-        self._later.put(call)
-        if self._loop.stopping.is_set():
-            self._call_later()
+        self._calls.put(call)
+        if self._thread.stopping.is_set():
+            self._run_calls()
         else:
             self.wake()
 
@@ -101,32 +106,32 @@ class Watcher:
         try:
             self._waker.send(b"\0")
         except OSError:
-            # Full: it will wake anyway. Closed: nobody is asleep.
+            # The buffer is full, so that the thread wakes anyway; or the watcher has stopped.
             pass
 
-    def add(self, client: Client, peer: Connection) -> None:
+    def add(self, client: Client, connection: Connection) -> None:
         """Watch a stream's connection until :meth:`discard`."""
         with self._lock:
-            fd = peer.fileno()
-            if fd < 0 or self._loop.stopping.is_set():
+            fd = connection.fileno()
+            if fd < 0 or self._thread.stopping.is_set():
                 return
-            self._watched[fd] = _Watched(client, peer)
+            self._watched[fd] = _Watched(client, connection)
             if _has_epoll():
                 try:
                     self._epoll.register(fd, select.EPOLLRDHUP | select.EPOLLONESHOT)
                 except FileExistsError:
                     self._rearm(fd)
 
-    def discard(self, client: Client, peer: Connection) -> None:
-        """Watch no more, which must come before the connection's descriptor is closed."""
+    def discard(self, client: Client, connection: Connection) -> None:
+        """Stop watching; this must come before the connection's descriptor is closed."""
         with self._lock:
-            fd = peer.fileno()
+            fd = connection.fileno()
             if fd < 0:
-                # It was closed: the stream's server forgot to tell the stream.
-                mine = [fd for fd, watched in self._watched.items() if watched.client is client]
-                fd = mine[0] if mine else fd
-            found = self._watched.get(fd)
-            if found is None or found.client is not client:
+                # The server has closed the connection without closing the stream's response.
+                fds = [fd for fd, each in self._watched.items() if each.client is client]
+                fd = fds[0] if fds else fd
+            watched = self._watched.get(fd)
+            if watched is None or watched.client is not client:
                 return
             del self._watched[fd]
             if _has_epoll():
@@ -136,10 +141,10 @@ class Watcher:
                     pass
 
     def cut(self) -> int:
-        """Cut every stream that is still there, and return how many those were."""
+        """Cut every connection that is watched, and return how many those are."""
         with self._lock:
             for watched in self._watched.values():
-                watched.peer.cut()
+                watched.connection.cut()
             return len(self._watched)
 
     def _step(self) -> None:
@@ -147,44 +152,45 @@ class Watcher:
             ready = [fd for fd, _ in self._epoll.poll(self.tick_seconds)]
         else:
             readable, _, _ = select.select([self._wake], [], [], self.tick_seconds)
-            ready = [found.fileno() for found in readable]
+            ready = [each.fileno() for each in readable]
         for fd in ready:
             if fd == self._wake.fileno():
-                self._drain_wake()
+                self._empty_wake()
             else:
-                self._hung_up(fd)
-        self._call_later()
+                self.on_hang_up(fd)
+        self._run_calls()
         now = time.monotonic()
         if now - self._ticked >= self.tick_seconds * 0.9:
             self._ticked = now
             self._look_for_stalls(now)
             self._tick()
 
-    def _call_later(self) -> None:
+    def _run_calls(self) -> None:
         while True:
             try:
-                call = self._later.get_nowait()
+                call = self._calls.get_nowait()
             except queue.Empty:
                 return
             call()
 
-    def _drain_wake(self) -> None:
+    def _empty_wake(self) -> None:
         try:
             while self._wake.recv(4096):
                 pass
         except OSError:
             pass
 
-    def _hung_up(self, fd: int) -> None:
+    def on_hang_up(self, fd: int) -> None:
+        """End the stream on this descriptor, if its peer has really hung up."""
         with self._lock:
             watched = self._watched.get(fd)
             if watched is None:
                 return
-            if not watched.peer.gone():
-                # The news was of an earlier connection with this descriptor.
+            if not watched.connection.is_gone():
+                # The event was about an earlier connection with this descriptor.
                 self._rearm(fd)
                 return
-            silent = watched.peer.silent()
+            silent = watched.connection.is_silent()
         watched.client.drop("stalled" if silent else "closed")
 
     def _rearm(self, fd: int) -> None:
@@ -192,7 +198,7 @@ class Watcher:
 
     def _look_for_stalls(self, now: float) -> None:
         with self._lock:
-            writing = [w for w in self._watched.values() if w.client.writing_since]
+            writing = [each for each in self._watched.values() if each.client.writing_since]
         for watched in writing:
             began = watched.client.writing_since
             if not began:
@@ -200,15 +206,15 @@ class Watcher:
             if watched.client.over and now - began > PATIENCE_SECONDS:
                 self._cut(watched)
                 continue
-            taken = watched.peer.taken()
-            if taken != watched.taken:
-                watched.taken, watched.since = taken, now
+            acknowledged = watched.connection.acknowledged()
+            if acknowledged != watched.acknowledged:
+                watched.acknowledged, watched.since = acknowledged, now
             if now - max(began, watched.since) >= watched.client.write_timeout:
                 watched.client.drop("stalled")
                 self._cut(watched)
 
     def _cut(self, watched: _Watched) -> None:
-        # Only while it is watched is the descriptor its own.
+        # While the connection is watched, its descriptor is still its own.
         with self._lock:
-            if self._watched.get(watched.peer.fileno()) is watched:
-                watched.peer.cut()
+            if self._watched.get(watched.connection.fileno()) is watched:
+                watched.connection.cut()

@@ -1,1 +1,1 @@
-"""What the package serves besides the streams themselves."""
+"""HTTP endpoints other than the streams: ingest, health, metrics, the front page."""

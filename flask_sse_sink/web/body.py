@@ -1,8 +1,8 @@
-"""A request's body: the whole of it, or a refusal.
+"""Reads a request's body as a whole, or refuses it.
 
-Werkzeug's stream ends without an error where a chunked body reaches the limit, and where a
-client sends less than its ``Content-Length``. A part of a batch must not be taken for the whole:
-the server's own stream is read here instead.
+Werkzeug's stream ends without an error when a chunked body reaches the limit, and when a client
+sends less than its ``Content-Length``. A part of a batch would then pass for the whole, so this
+module reads the server's own stream instead.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 _PIECE = 2**20
 _PACKED_PIECE = 4096
-# A longer number is larger than any limit.
+# A Content-Length of more digits is larger than any limit.
 _MAX_DIGITS = 18
 
 
 class BodyRefused(Exception):
-    """The body can't be used. ``status``, ``title`` and ``detail`` are what the client is told."""
+    """The body can't be used. The answer has these attributes as its status, title and so on."""
 
     def __init__(
         self,
@@ -39,11 +39,11 @@ class BodyRefused(Exception):
 
 
 def read(request: Request, limit: int) -> bytes:
-    """Return the body, unpacked where it is gzip.
+    """Return the body, unpacked if it is gzip.
 
-    What the headers alone tell is refused before a byte of the body is read.
+    A request that its headers alone make unusable is refused before a byte of the body is read.
 
-    :raises BodyRefused: it holds more than ``limit`` bytes, ended too soon, or can't be read.
+    :raises BodyRefused: the body has more than ``limit`` bytes, ends too soon, or can't be read.
     """
     packed = _is_packed(request)
     length = _content_length(request, limit)
@@ -70,14 +70,14 @@ def _is_packed(request: Request) -> bool:
 
 
 def _content_length(request: Request, limit: int) -> int | None:
-    """Return how many bytes the client says it sends, None where it doesn't say."""
+    """Return how many bytes the client announces, None where it announces no number."""
     text = request.environ.get("CONTENT_LENGTH", "").strip()
     if not text:
         return None
     if not (text.isascii() and text.isdigit()):
         raise _incomplete(f"Content-Length is {text[:80]!r}; send the number of the body's bytes")
     if request.headers.get("Transfer-Encoding"):
-        # RFC 9112, 6.3: two servers may see the end of such a body in two places.
+        # RFC 9112, 6.3: a proxy and this server could disagree on where such a body ends.
         raise _incomplete("it has a Content-Length and a Transfer-Encoding; send one of the two")
     if len(text) > _MAX_DIGITS or int(text) > limit:
         raise _too_large(limit)
@@ -85,10 +85,10 @@ def _content_length(request: Request, limit: int) -> int | None:
 
 
 def _received(request: Request, length: int | None, limit: int) -> bytes:
-    """Return what came of the body: ``length`` bytes at most, or one more than the limit."""
+    """Return the bytes that arrive: at most ``length``, or one more than the limit."""
     environ = request.environ
     if "stream" in vars(request):
-        # A hook of the app has begun to read it, and Werkzeug keeps what it has read.
+        # A hook of the app has read some of it already, which Werkzeug keeps.
         return _already_read(request, limit)
     if length is None and not environ.get("wsgi.input_terminated"):
         if request.headers.get("Transfer-Encoding"):
@@ -97,10 +97,10 @@ def _received(request: Request, length: int | None, limit: int) -> bytes:
                 "Length required",
                 "this server can't read a body in chunks; send a Content-Length",
             )
-        # Such a stream has no end: reading it would wait for ever.
+        # The stream may have no end, so that reading would never return.
         return b""
     body = _from_server(environ["wsgi.input"], limit + 1 if length is None else length)
-    # Who reads the body after this, such as a hook of the app, must not wait for it.
+    # A hook of the app may read the body again, and must not wait for more of it.
     environ["wsgi.input"] = io.BytesIO(body)
     return body
 
@@ -115,7 +115,7 @@ def _from_server(stream: BinaryIO | io.RawIOBase, most: int) -> bytes:
     except TimeoutError as error:
         raise _too_slow() from error
     except Exception as error:
-        # Each server has its own errors for a body that can't be read, under no common base.
+        # Each server raises errors of its own for a body that can't be read, with no common base.
         raise _incomplete("the body can't be read: it was cut off, or its chunks are wrong") from (
             error
         )
@@ -123,11 +123,11 @@ def _from_server(stream: BinaryIO | io.RawIOBase, most: int) -> bytes:
 
 
 def _part(stream: BinaryIO | io.RawIOBase, size: int) -> bytes:
-    """Return up to ``size`` bytes of the stream, none at its end."""
+    """Return up to ``size`` bytes of the stream, b"" at its end."""
     if not isinstance(stream, io.RawIOBase):
         return stream.read(size)
-    # Werkzeug's reader of chunks shrinks the buffer where a chunk is cut, and says nothing; its
-    # read() would then return memory beyond it.
+    # When a chunk is cut, Werkzeug's reader of chunks shrinks the buffer without an error, and
+    # its read() would return memory beyond the buffer.
     buffer = bytearray(size)
     count = stream.readinto(buffer) or 0
     if len(buffer) < size:
@@ -146,22 +146,22 @@ def _already_read(request: Request, limit: int) -> bytes:
         raise _incomplete("the body can't be read: it was cut off") from error
     bound = request.max_content_length
     if request.content_length is None and bound is not None and len(body) >= bound:
-        # Here Werkzeug stops in silence, perhaps before the end.
+        # Werkzeug stops here without an error, perhaps before the body's end.
         raise _too_large(min(limit, bound))
     return body
 
 
 def _gunzip(body: bytes, limit: int) -> bytes:
-    """Return the body unpacked, without ever holding more than ``limit`` bytes and one."""
+    """Return the unpacked body. It never holds more than ``limit`` bytes and one."""
     parts: list[bytes] = []
     room = limit + 1
     at = 0
     try:
-        # A gzip file may be several, one behind the other.
+        # A gzip file may have several members, one after the other.
         while at < len(body):
             member = zlib.decompressobj(wbits=31)
             while not member.eof:
-                # In small pieces, as what a member leaves over of one is copied.
+                # In small pieces: zlib copies what is left of a piece when a member ends.
                 piece = body[at : at + _PACKED_PIECE]
                 if not piece:
                     raise zlib.error("it ends too soon")

@@ -12,22 +12,22 @@ EVERY_ORIGIN = "*"
 
 
 def allow(blueprint: Blueprint, origins: Sequence[str], expose: Sequence[str]) -> None:
-    """Let pages of these origins read what the blueprint answers, its errors too.
+    """Let pages of these origins read the answers of the blueprint, its errors included.
 
-    Origins are compared to the letter. ``expose`` are the headers that scripts may see.
+    Origins are compared exactly. ``expose`` are the response headers that scripts may read.
     """
-    everybody = EVERY_ORIGIN in origins
+    every_origin = EVERY_ORIGIN in origins
     CORS(
         blueprint,
-        # flask-cors takes text for a regular expression where it looks like one, and matches it
-        # from the start only.
-        origins=EVERY_ORIGIN if everybody else [_exactly(origin) for origin in origins],
-        send_wildcard=everybody,
+        # flask-cors treats text that looks like a regular expression as one, and matches it from
+        # the start only: it would also match longer origins.
+        origins=EVERY_ORIGIN if every_origin else [_exactly(origin) for origin in origins],
+        send_wildcard=every_origin,
         methods=["GET", "HEAD"],
         expose_headers=list(expose),
         vary_header=False,
     )
-    if not everybody:
+    if not every_origin:
         blueprint.after_request(_vary)
 
 
@@ -36,6 +36,6 @@ def _exactly(origin: str) -> re.Pattern[str]:
 
 
 def _vary(response: Response) -> Response:
-    """Say to caches that the answer is of one origin, whether or not this one may read it."""
+    """Tell caches that the answer depends on the origin, whether or not this one may read it."""
     response.vary.add("Origin")
     return response

@@ -12,41 +12,50 @@ from ..exceptions import LogUnavailable
 from ..log import EventLog
 from .problem import problem, public_cause
 
-# Proving that the log can be written costs a commit: anybody may ask, so not every time.
+# A check of the log costs a commit, and anybody may ask for one: its result is kept this long.
 _FRESH_SECONDS = 1.0
 
 
 def blueprint(log: Callable[[], EventLog], failure: Callable[[], str]) -> Blueprint:
     """Return the blueprint with both endpoints.
 
-    ``log`` returns this process's log, ``failure`` what else is wrong, or nothing. Anybody may
-    read the answers: what is wrong is told in short, and the log has the whole of it.
+    ``log`` returns this process's log, ``failure`` what else is wrong, "" where nothing is.
+    Anybody may read the answers, so they name a problem in short; the server's log has the rest.
     """
-    found = Blueprint("sse_sink_health", __name__)
-    lock = threading.Lock()
-    last: tuple[float, str] = (float("-inf"), "")
+    health = Blueprint("sse_sink_health", __name__)
+    log_check = _LogCheck(log)
 
-    def unwritable() -> str:
-        """Return why the log can't be written, or nothing."""
-        nonlocal last
-        with lock:
-            if time.monotonic() - last[0] > _FRESH_SECONDS:
-                try:
-                    log().check()
-                    last = time.monotonic(), ""
-                except LogUnavailable as error:
-                    last = time.monotonic(), public_cause(error)
-            return last[1]
-
-    @found.get("/healthz")
+    @health.get("/healthz")
     def healthz() -> Response:
         return jsonify(status="alive")
 
-    @found.get("/readyz")
+    @health.get("/readyz")
     def readyz() -> Response:
-        wrong = failure() or unwritable()
-        if wrong:
-            return problem(503, "Not ready", wrong, retry_after=2)
+        detail = failure() or log_check.failure()
+        if detail:
+            return problem(503, "Not ready", detail, retry_after=2)
         return jsonify(status="ready")
 
-    return found
+    return health
+
+
+class _LogCheck:
+    """Checks that the log can be written, once a second at most. Any thread may ask."""
+
+    def __init__(self, log: Callable[[], EventLog]) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._checked_at = float("-inf")
+        self._failure = ""
+
+    def failure(self) -> str:
+        """Return why the log can't be written, "" if it can."""
+        with self._lock:
+            if time.monotonic() - self._checked_at > _FRESH_SECONDS:
+                try:
+                    self._log().check()
+                    self._failure = ""
+                except LogUnavailable as error:
+                    self._failure = public_cause(error)
+                self._checked_at = time.monotonic()
+            return self._failure

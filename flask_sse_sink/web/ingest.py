@@ -1,4 +1,4 @@
-"""``POST /ingest``: events come in, are stored, and only then answered."""
+"""``POST /ingest``: stores the events of a request, and answers after that."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from flask import Blueprint, Response, request
 
-from .. import event as envelope
+from .. import submission
 from ..config.settings import IngestSettings
 from ..event import NewEvent
 from ..exceptions import InvalidEvent, LogUnavailable
@@ -18,14 +18,14 @@ from .body import BodyRefused
 from .problem import problem, public_cause
 
 _DECODERS = {
-    "application/json": envelope.decode,
-    "application/x-ndjson": envelope.decode_lines,
-    "application/ndjson": envelope.decode_lines,
+    "application/json": submission.decode,
+    "application/x-ndjson": submission.decode_lines,
+    "application/ndjson": submission.decode_lines,
 }
 
 
 class _Refusal(Exception):
-    """Carries a finished answer out of the reading of a request."""
+    """Ends the reading of a request; ``response`` is the answer to the client."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status)
@@ -33,20 +33,21 @@ class _Refusal(Exception):
 
 
 def blueprint(
-    settings: IngestSettings, append: Callable[[Sequence[NewEvent]], Appended]
+    settings: IngestSettings, publish: Callable[[Sequence[NewEvent]], Appended]
 ) -> Blueprint:
     """Return the blueprint with the ingest endpoint.
 
-    ``append`` stores a batch and sees that it is streamed.
+    ``publish`` stores a batch, all or nothing, and has it streamed. It raises
+    :exc:`~flask_sse_sink.exceptions.LogUnavailable` if it stored nothing.
     """
     tokens = [token.encode() for token in settings.tokens]
-    found = Blueprint("sse_sink_ingest", __name__)
+    endpoint = Blueprint("sse_sink_ingest", __name__)
 
     def ingest() -> Response:
         try:
             if settings.auth != "none":
                 _authorize(tokens)
-            result = append(_events(settings))
+            result = publish(_events(settings))
         except _Refusal as refusal:
             return refusal.response
         except BodyRefused as error:
@@ -66,14 +67,18 @@ def blueprint(
             msgspec.json.encode(answer) + b"\n", status, content_type="application/json"
         )
 
-    found.add_url_rule(settings.path, "ingest", ingest, methods=["POST"])
-    return found
+    endpoint.add_url_rule(settings.path, "ingest", ingest, methods=["POST"])
+    return endpoint
 
 
 def _authorize(tokens: list[bytes]) -> None:
+    """Check that the request has one of the tokens.
+
+    :raises _Refusal: it hasn't.
+    """
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     sent = given.strip().encode("utf-8", "surrogateescape")
-    # Every token is compared, so that the time taken doesn't tell which one came close.
+    # Compare every token, so that the time taken reveals nothing about any of them.
     matches = [hmac.compare_digest(sent, token) for token in tokens]
     if scheme.lower() == "bearer" and any(matches):
         return
@@ -90,6 +95,12 @@ def _authorize(tokens: list[bytes]) -> None:
 
 
 def _events(settings: IngestSettings) -> list[NewEvent]:
+    """Return the events in the request's body.
+
+    :raises BodyRefused: the body can't be read.
+    :raises InvalidEvent: it isn't JSON, or holds something that is no event.
+    :raises _Refusal: it has another content type, or no event, or too many.
+    """
     decode = _DECODERS.get(request.mimetype)
     if decode is None:
         raise _Refusal(

@@ -1,4 +1,4 @@
-"""``GET /metrics``: for Prometheus, the sums of all workers."""
+"""``GET /metrics``: the metrics for Prometheus, added up over all workers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _log = logging.getLogger(__name__)
 
 def blueprint() -> Blueprint:
     """Return the blueprint with the endpoint."""
-    found = Blueprint("sse_sink_metrics", __name__)
+    pages = Blueprint("sse_sink_metrics", __name__)
 
-    @found.get("/metrics")
+    @pages.get("/metrics")
     def expose() -> Response:
         try:
             body, content_type = metrics.expose(request.headers.get("Accept", ""))
         except Exception as error:
-            # The folder is gone, or its files are damaged.
+            # The folder of the counts is gone, or its files are damaged.
             _log.error("metrics can't be read: %s: %s", type(error).__name__, error)
             detail = "they can't be read; the server's log says why"
             return problem(503, "Metrics are away", detail)
         return Response(body, content_type=content_type, headers={"Cache-Control": "no-store"})
 
-    return found
+    return pages

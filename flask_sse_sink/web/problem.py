@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
 import msgspec
@@ -15,10 +15,7 @@ from ..exceptions import Fault, LogUnavailable
 
 _log = logging.getLogger(__name__)
 
-# A cause is logged this often at most, however many clients ask.
-_LOGGED_SECONDS = 1.0
-_logged: dict[str, float] = {}
-_lock = threading.Lock()
+_PERIOD_SECONDS = 1.0
 
 
 def problem(
@@ -30,7 +27,7 @@ def problem(
     retry_after: int | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """Return a response that says what went wrong, for people and, in ``errors``, for programs.
+    """Return a response that tells people, and programs in ``errors``, what went wrong.
 
     ``retry_after`` is in seconds.
     """
@@ -52,16 +49,32 @@ def problem(
     return response
 
 
-def public_cause(error: LogUnavailable) -> str:
-    """Return what clients are told of the error; the whole of it goes to the log.
+class CauseLog:
+    """Logs why the event log is away, each cause once a second at most, however many clients ask.
 
-    Each cause is logged once a second at most.
+    ``clock`` returns seconds.
     """
-    now = time.monotonic()
-    with _lock:
-        due = now - _logged.get(error.public, float("-inf")) >= _LOGGED_SECONDS
-        if due:
-            _logged[error.public] = now
-    if due:
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._logged_at: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def add(self, error: LogUnavailable) -> None:
+        """Log the error unless its cause was logged within the last second."""
+        now = self._clock()
+        with self._lock:
+            if now - self._logged_at.get(error.public, float("-inf")) < _PERIOD_SECONDS:
+                return
+            self._logged_at[error.public] = now
         _log.error("clients are told that %s: %s", error.public, error)
+
+
+#: What this process has logged.
+causes = CauseLog()
+
+
+def public_cause(error: LogUnavailable) -> str:
+    """Return the short cause that clients may read; the log of the server gets the whole error."""
+    causes.add(error)
     return error.public

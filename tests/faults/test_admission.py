@@ -11,9 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from crowd import Crowd
-from gunicorn_server import Server, Stream
-from measured import Measured
+from support.crowd import Crowd
+from support.measured import Measured
+from support.server import Server
+from support.stream import SocketStream
 
 
 def timed(call: Callable[[], object], count: int) -> list[float]:
@@ -33,10 +34,13 @@ def show(times: list[float]) -> str:
 def test_a_full_server_refuses_at_once_and_serves_the_rest(
     tmp_path: Path, measured: Measured
 ) -> None:
-    with Server(tmp_path, workers=1, max_clients=200) as server, Crowd(server.port, 200) as crowd:
+    with (
+        Server(tmp_path, {"server": {"workers": 1, "max_clients": 200}}) as server,
+        Crowd(server.port, 200) as crowd,
+    ):
 
         def refused() -> None:
-            with Stream(server.port) as tried:
+            with SocketStream(server.port) as tried:
                 assert tried.status == 503
                 assert "application/problem+json" in tried.head
                 assert 4 <= int(tried.head.partition("retry-after: ")[2].split()[0]) <= 6
@@ -107,7 +111,7 @@ def test_an_app_with_four_threads_keeps_room_for_the_rest(
     with Server(tmp_path, command=command) as server:
         with Crowd(server.port, 2):
             for _ in range(5):
-                with Stream(server.port) as refused:
+                with SocketStream(server.port) as refused:
                     assert refused.status == 503
             times = timed(lambda: server.answers("/healthz"), 20)
             measured("--threads 4, no configuration of ours, full: /healthz", show(times))
@@ -117,11 +121,16 @@ def test_an_app_with_four_threads_keeps_room_for_the_rest(
 
 
 def test_a_browser_is_told_to_come_back_where_the_sink_says_so(tmp_path: Path) -> None:
-    sink = "when_full: retry, retry: 2s"
-    with Server(tmp_path, workers=1, max_clients=1, sink=sink) as server, server.stream():
+    sink = {"when_full": "retry", "retry": "2s"}
+    with (
+        Server(
+            tmp_path, {"server": {"workers": 1, "max_clients": 1}, "sink": {"events_stream": sink}}
+        ) as server,
+        server.stream(),
+    ):
         waits = set()
         for _ in range(10):
-            with Stream(server.port) as told:
+            with SocketStream(server.port) as told:
                 assert told.status == 200
                 assert "content-type: text/event-stream" in told.head
                 raw = told.rest()
@@ -132,8 +141,10 @@ def test_a_browser_is_told_to_come_back_where_the_sink_says_so(tmp_path: Path) -
 
 
 def test_the_metrics_are_right_across_workers(tmp_path: Path) -> None:
-    sink = "max_clients: 30"
-    with Server(tmp_path, workers=2, max_clients=40, sink=sink) as server:
+    sink = {"max_clients": 30}
+    with Server(
+        tmp_path, {"server": {"workers": 2, "max_clients": 40}, "sink": {"events_stream": sink}}
+    ) as server:
         with Crowd(server.port, 20) as crowd:
             events = [{"event_type": "a", "event_id": f"{n}"} for n in range(10)]
             last = server.post(events)[-1]

@@ -10,8 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from gunicorn_server import ROOT, Server, wait_until
-from measured import Measured
+
+from support.measured import Measured
+from support.processes import ROOT
+from support.server import Server
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -73,10 +76,10 @@ def kill(name):
 @app.get("/end/<name>")
 def end(name):
     "The thread's loop is left as if it had never been written."
-    from flask_sse_sink.extension import engine_of
-    engine = engine_of(app)
-    loop = {"sse-sink-relay": engine.relay, "sse-sink-watch": engine.watcher}[name].loop
-    thread = loop._thread
+    from flask_sse_sink.extension import runtime_of
+    parts = runtime_of(app).started()
+    loop = {"sse-sink-relay": parts.relay, "sse-sink-watch": parts.watcher}[name].thread
+    (thread,) = [t for t in threading.enumerate() if t.name == name]
     class Over(BaseException): pass
     def over(*_): raise Over
     backoff, loop.stopping.wait = loop.stopping.wait, over
@@ -100,7 +103,10 @@ def test_a_thread_that_dies_is_replaced_and_said(
         made = [sys.executable, "-m", "gunicorn", "-c", config, "--chdir", str(tmp_path)]
         return [*made, "--workers", "1", "killer:app"]
 
-    with Server(tmp_path, max_clients=20, command=command) as server, server.stream() as stream:
+    with (
+        Server(tmp_path, {"server": {"max_clients": 20}}, command=command) as server,
+        server.stream() as stream,
+    ):
         began = time.monotonic()
         assert server.answers(f"/{how}/{name}") == 200
         said = threading.Event()

@@ -16,9 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from crowd import REQUEST, Crowd
-from gunicorn_server import Server, Stream, flask_command
-from measured import Measured
+
+from support.certificate import make_certificate
+from support.crowd import REQUEST, Crowd
+from support.measured import Measured
+from support.processes import ROOT, flask_command
+from support.server import Server
+from support.stream import SocketStream
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -45,7 +49,7 @@ def until_free(server: Server) -> float:
     """Return the seconds until the only slot is free again."""
     began = time.monotonic()
     while True:
-        with Stream(server.port) as tried:
+        with SocketStream(server.port) as tried:
             if tried.status == 200:
                 return time.monotonic() - began
         assert time.monotonic() - began < 20, "the slot is never free"
@@ -57,7 +61,7 @@ def test_a_gone_client_frees_its_place_at_once(
     tmp_path: Path, measured: Measured, kind: str, way: str
 ) -> None:
     command = flask_command if kind == "flask run" else None
-    with Server(tmp_path, workers=1, max_clients=1, command=command) as server:
+    with Server(tmp_path, {"server": {"workers": 1, "max_clients": 1}}, command=command) as server:
         times = []
         for _ in range(20):
             # The last probe has to be gone first.
@@ -76,7 +80,7 @@ def test_a_gone_client_frees_its_place_at_once(
 def test_a_thousand_clients_that_leave_at_once_are_gone_soon(
     tmp_path: Path, measured: Measured
 ) -> None:
-    with Server(tmp_path, workers=1, max_clients=1000) as server:
+    with Server(tmp_path, {"server": {"workers": 1, "max_clients": 1000}}) as server:
         with Crowd(server.port, 1000):
             server.wait_for_metrics({CLIENTS: 1000})
         began = time.monotonic()
@@ -86,25 +90,22 @@ def test_a_thousand_clients_that_leave_at_once_are_gone_soon(
 
 
 def test_a_client_over_tls_that_closes_is_gone_at_once(tmp_path: Path, measured: Measured) -> None:
-    openssl = shutil.which("openssl")
-    assert openssl, "openssl makes the certificate of this test; install it"
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    made = f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {key} -out"
-    subprocess.run([openssl, *made.split(), str(certificate)], check=True, capture_output=True)
+    certificate, key = make_certificate(tmp_path)
     context = ssl.create_default_context(cafile=str(certificate))
-    context.check_hostname = False
     arguments = ["--certfile", str(certificate), "--keyfile", str(key)]
 
     def connect() -> tuple[ssl.SSLSocket, int]:
         raw = socket.create_connection(("127.0.0.1", server.port), timeout=20)
-        stream = context.wrap_socket(raw)
+        stream = context.wrap_socket(raw, server_hostname="localhost")
         stream.sendall(REQUEST)
         got = b""
         while b"\r\n\r\n" not in got or (b" 200 " in got and b"connected" not in got):
             got += stream.recv(65536)
         return stream, int(got.split()[1])
 
-    with Server(tmp_path, workers=1, max_clients=1, arguments=arguments, tls=True) as server:
+    with Server(
+        tmp_path, {"server": {"workers": 1, "max_clients": 1}}, arguments=arguments, tls=True
+    ) as server:
         times = []
         for _ in range(10):
             status = 503
@@ -141,7 +142,7 @@ def test_a_peer_that_vanishes_without_a_word_is_cut_in_time(
     """In a network namespace, where the way back to the peers is taken away."""
     unshare = shutil.which("unshare")
     assert unshare and shutil.which("ip"), "unshare and ip (iproute2) make the network; install"
-    script = Path(__file__).parent / "vanish.py"
+    script = ROOT / "tests" / "support" / "vanish.py"
     command = [unshare, "--user", "--map-root-user", "--net", sys.executable, str(script)]
     done = subprocess.run(
         [*command, str(tmp_path)], capture_output=True, text=True, timeout=100, check=False

@@ -7,16 +7,17 @@ import time
 from pathlib import Path
 
 import psutil
-from crowd import Crowd
-from gunicorn_server import Server
-from measured import Measured
+
+from support.crowd import Crowd
+from support.measured import Measured
+from support.server import Server
 
 CLIENTS = 'sse_sink_clients{sink="events_stream"}'
 COUNT = int(os.environ.get("SOAK_CLIENTS", "20000"))
 
 
 def test_twenty_thousand_clients_leave_nothing_behind(tmp_path: Path, measured: Measured) -> None:
-    with Server(tmp_path, workers=1, max_clients=200) as server:
+    with Server(tmp_path, {"server": {"workers": 1, "max_clients": 200}}) as server:
         process = psutil.Process(server.workers()[0])
 
         def visits(count: int) -> None:

@@ -14,17 +14,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gunicorn_server import WAIT_SECONDS, Server, Stream, wait_until
-from measured import Measured
-from redis_server import RedisServer
-from test_nothing_missed import SECONDS, SINK, Trial
 
+from faults.test_nothing_missed import SECONDS, SINK, Trial
 from flask_sse_sink.log.redis.log import RedisLog
+from support.logs import events_in
+from support.measured import Measured
+from support.redis_server import RedisServer
+from support.server import Server
+from support.stream import SocketStream
+from support.waiting import WAIT_SECONDS, wait_until
 
 CLIENTS = int(os.environ.get("SSE_SINK_NODE_CLIENTS", "40"))
 PRODUCERS = int(os.environ.get("SSE_SINK_NODE_PRODUCERS", "6"))
 PLAIN = 6
-OTHER_SINKS = ", plain: {type: sse, queue_size: 1000000, heartbeat_timeout: 1}"
+PLAIN_SINK = {"type": "sse", "queue_size": 1_000_000, "heartbeat_timeout": 1}
 
 
 class Wire:
@@ -120,13 +123,13 @@ class Plain(threading.Thread):
         while not self.stop.is_set():
             with contextlib.suppress(OSError, EOFError):
                 port = self.chance.choice(self.servers).port
-                with Stream(port, "/plain/") as stream:
+                with SocketStream(port, "/plain/") as stream:
                     if stream.status == 200:
                         self.connections.append([])
                         self._read(stream, self.connections[-1])
             time.sleep(0.05)
 
-    def _read(self, stream: Stream, ids: list[int]) -> None:
+    def _read(self, stream: SocketStream, ids: list[int]) -> None:
         while not self.stop.is_set():
             found = stream.next(heartbeats=True)
             if found.event == "message":
@@ -177,11 +180,11 @@ def two_nodes(folder: Path) -> Iterator[tuple[RedisServer, list[Wire], list[Serv
                 stack.enter_context(
                     Server(
                         folder / name,
-                        workers=1,
-                        max_clients=300,
-                        sink=SINK,
-                        url=wires[-1].url,
-                        other_sinks=OTHER_SINKS,
+                        {
+                            "server": {"workers": 1, "max_clients": 300},
+                            "sink": {"events_stream": SINK, "plain": PLAIN_SINK},
+                            "database": {"url": wires[-1].url},
+                        },
                     )
                 )
             )
@@ -208,7 +211,7 @@ def test_nodes_that_are_cut_off_lose_nothing(tmp_path: Path, measured: Measured)
             for server in servers:
                 wait_until(lambda: server.answers("/readyz") == 200, "it is ready")  # noqa: B023
             stored = trial.finish(
-                lambda: [(event.id, event.event_type) for event in log.read(0, 10**7)]
+                lambda: [(event.id, event.event_type) for event in events_in(log, limit=10**7)]
             )
             trial.stop.set()
             for each in plain:

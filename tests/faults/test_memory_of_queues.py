@@ -11,9 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from crowd import Crowd, Heard
-from gunicorn_server import Server
-from measured import Measured
+
+from support.crowd import Crowd, Heard
+from support.measured import Measured
+from support.server import Server
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -75,7 +76,7 @@ def test_slow_readers_with_a_filter_each_share_what_waits_for_them(
     tmp_path: Path, measured: Measured
 ) -> None:
     queries = [f"?event_type=load.a,none.n{number}" for number in range(READERS)]
-    with Server(tmp_path, workers=1, max_clients=100) as server:
+    with Server(tmp_path, {"server": {"workers": 1, "max_clients": 100}}) as server:
         with (
             Crowd(server.port, receive_buffer=4096, queries=queries[4:]),
             Crowd(server.port, receive_buffer=4096, queries=queries[:4]) as crowd,
@@ -107,7 +108,9 @@ def test_what_waits_in_a_process_is_bounded_and_the_fullest_queues_lose_first(
     flood = [event_type for each in rounds for event_type in each]
     flood[:: len(flood) // 60] = [types[-1]] * len(flood[:: len(flood) // 60])
     queries = [f"?event_type={event_type}" for event_type in types]
-    with Server(tmp_path, workers=1, max_clients=100, server="queue_bytes: 32MiB") as server:
+    with Server(
+        tmp_path, {"server": {"workers": 1, "max_clients": 100, "queue_bytes": "32MiB"}}
+    ) as server:
         with Crowd(server.port, receive_buffer=4096, queries=queries) as crowd:
             before = memory(server)
             began = time.monotonic()
@@ -141,9 +144,13 @@ def test_what_waits_in_a_process_is_bounded_and_the_fullest_queues_lose_first(
 def test_with_replay_the_fullest_queues_fall_behind_and_lose_nothing(tmp_path: Path) -> None:
     types = [f"own.t{number}" for number in range(READERS)]
     queries = [f"?event_type={event_type}" for event_type in types]
-    sink = "replay: true"
-    server_settings = "queue_bytes: 4MiB"
-    with Server(tmp_path, workers=1, max_clients=100, server=server_settings, sink=sink) as server:
+    with Server(
+        tmp_path,
+        {
+            "server": {"workers": 1, "max_clients": 100, "queue_bytes": "4MiB"},
+            "sink": {"events_stream": {"replay": True}},
+        },
+    ) as server:
         with Crowd(server.port, receive_buffer=4096, queries=queries) as crowd:
             ids = publish(server, types * 180)
             read_up_to(crowd, [ids[event_type][-1] for event_type in types])

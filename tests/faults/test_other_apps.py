@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from crowd import Crowd
-from gunicorn_server import wait_until
-from measured import Measured
-from test_shutdown import check_closing, is_running, wait_gone
-from their_app import TheirGunicorn
+
+from faults.test_shutdown import check_closing, is_running, wait_gone
+from support.crowd import Crowd
+from support.measured import Measured
+from support.their_app import TheirGunicorn
+from support.waiting import wait_until
 
 
 @pytest.mark.parametrize("arguments", [[], ["--preload"], ["--reload"]], ids=str)

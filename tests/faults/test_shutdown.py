@@ -14,9 +14,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from crowd import Crowd, Heard
-from gunicorn_server import ROOT, Server, flask_command, wait_until
-from measured import Measured
+
+from support.crowd import Crowd, Heard
+from support.measured import Measured
+from support.processes import ROOT, flask_command
+from support.server import Server
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -52,7 +55,7 @@ def test_a_worker_with_a_thousand_streams_is_gone_in_two_seconds(
     tmp_path: Path, measured: Measured, name: str
 ) -> None:
     with (
-        Server(tmp_path, workers=1, max_clients=1000) as server,
+        Server(tmp_path, {"server": {"workers": 1, "max_clients": 1000}}) as server,
         Crowd(server.port, 1000) as crowd,
     ):
         last = server.post([{"event_type": "a"}] * 3)[-1]
@@ -74,7 +77,10 @@ def test_a_worker_with_a_thousand_streams_is_gone_in_two_seconds(
 
 
 def test_a_reload_ends_the_old_streams_and_serves_on(tmp_path: Path, measured: Measured) -> None:
-    with Server(tmp_path, max_clients=400) as server, Crowd(server.port, 500) as crowd:
+    with (
+        Server(tmp_path, {"server": {"max_clients": 400}}) as server,
+        Crowd(server.port, 500) as crowd,
+    ):
         old = server.workers()
         stop = threading.Event()
         statuses: list[int] = []
@@ -109,7 +115,9 @@ def test_a_reload_ends_the_old_streams_and_serves_on(tmp_path: Path, measured: M
 
 def test_a_recycled_worker_ends_its_streams(tmp_path: Path, measured: Measured) -> None:
     arguments = ["--max-requests", "150"]
-    with Server(tmp_path, workers=1, max_clients=200, arguments=arguments) as server:
+    with Server(
+        tmp_path, {"server": {"workers": 1, "max_clients": 200}}, arguments=arguments
+    ) as server:
         with Crowd(server.port, 100) as crowd:
             old = server.workers()
             began = time.monotonic()
@@ -129,7 +137,7 @@ def test_a_recycled_worker_ends_its_streams(tmp_path: Path, measured: Measured) 
 
 
 def test_workers_whose_master_was_killed_end_too(tmp_path: Path, measured: Measured) -> None:
-    server = Server(tmp_path, max_clients=400)
+    server = Server(tmp_path, {"server": {"max_clients": 400}})
     with contextlib.closing(server), Crowd(server.port, 200) as crowd:
         workers = server.workers()
         began = time.monotonic()
@@ -177,7 +185,7 @@ def test_the_streams_of_the_worker_that_stays_miss_nothing(tmp_path: Path) -> No
 def test_a_stopping_worker_cuts_those_that_take_nothing(
     tmp_path: Path, measured: Measured
 ) -> None:
-    with Server(tmp_path, workers=1, max_clients=50) as server:
+    with Server(tmp_path, {"server": {"workers": 1, "max_clients": 50}}) as server:
         with Crowd(server.port, 10, receive_buffer=4096), Crowd(server.port, 10) as quick:
             for _ in range(12):
                 last = server.post([{"event_type": "big", "data": "x" * 90_000}] * 10)[-1]
@@ -198,7 +206,11 @@ def test_a_stopping_worker_cuts_those_that_take_nothing(
 def test_ctrl_c_under_flask_run_ends_streams_well(
     tmp_path: Path, measured: Measured, reload: str
 ) -> None:
-    server = Server(tmp_path, token="a-token-of-tests", command=lambda p: flask_command(p, reload))
+    server = Server(
+        tmp_path,
+        {"ingest": {"tokens": ["a-token-of-tests"]}},
+        command=lambda p: flask_command(p, reload),
+    )
     with contextlib.closing(server), Crowd(server.port, 20) as crowd:
         # The development server cuts a connection that it was still handing to its thread as it
         # is interrupted: this one is served after all of the crowd were handed over.
@@ -220,7 +232,7 @@ def test_the_reloader_ends_streams_well(tmp_path: Path) -> None:
     def command(port: int) -> list[str]:
         return flask_command(port, "--reload", "--extra-files", str(watched))
 
-    with Server(tmp_path, token="a-token-of-tests", command=command) as server:
+    with Server(tmp_path, {"ingest": {"tokens": ["a-token-of-tests"]}}, command=command) as server:
         with Crowd(server.port, 10) as crowd:
             watched.write_text("# changed")
             crowd.read_to_the_end()
@@ -234,21 +246,22 @@ def test_a_stopping_server_is_not_ready_before_its_streams_end(tmp_path: Path) -
     script = (
         "import signal, sys, threading\n"
         "from flask_sse_sink import create_app\n"
-        "from flask_sse_sink.extension import engine_of\n"
+        "from flask_sse_sink.extension import runtime_of\n"
         "app = create_app()\n"
         "client = app.test_client()\n"
         "assert client.get('/readyz').status_code == 200\n"
         "stream = client.get('/events_stream/', buffered=False).iter_encoded()\n"
         "next(stream)\n"
-        "engine = engine_of(app)\n"
+        "runtime = runtime_of(app)\n"
         "seen = []\n"
-        "end = engine.end_streams\n"
-        "engine.end_streams = lambda: (seen.append(client.get('/readyz').status_code), end())[1]\n"
-        "assert engine.drain() == 1\n"
+        "end = runtime.end_streams\n"
+        "ready = lambda: seen.append(client.get('/readyz').status_code)\n"
+        "runtime.end_streams = lambda: (ready(), end())[1]\n"
+        "assert runtime.drain() == 1\n"
         "refused = client.get('/events_stream/')\n"
         "assert seen == [503] and refused.status_code == 503, (seen, refused)\n"
         "assert b'closing' in b''.join(stream)\n"
-        "assert engine.drain() == 0\n"
+        "assert runtime.drain() == 0\n"
     )
     config = tmp_path / "config.yaml"
     config.write_text("sink: {events_stream: {type: sse}}\ningest: {auth: none}\n")

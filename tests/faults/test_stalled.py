@@ -10,9 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from crowd import Crowd
-from gunicorn_server import Server
-from measured import Measured
+
+from support.crowd import Crowd
+from support.measured import Measured
+from support.server import Server
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -37,8 +38,10 @@ def latencies(server: Server, crowd: Crowd) -> list[float]:
 def test_stalled_readers_cost_others_nothing_and_are_cut(
     tmp_path: Path, measured: Measured
 ) -> None:
-    sink = "write_timeout: 3, queue_size: 100, queue_bytes: 1MiB"
-    with Server(tmp_path, workers=1, max_clients=100, sink=sink) as server:
+    sink = {"write_timeout": 3, "queue_size": 100, "queue_bytes": "1MiB"}
+    with Server(
+        tmp_path, {"server": {"workers": 1, "max_clients": 100}, "sink": {"events_stream": sink}}
+    ) as server:
         with Crowd(server.port, 20) as quick:
             without = latencies(server, quick)
             process = psutil.Process(server.workers()[0])
@@ -67,8 +70,10 @@ def test_stalled_readers_cost_others_nothing_and_are_cut(
 
 
 def test_a_reader_that_takes_a_little_all_the_time_is_not_cut(tmp_path: Path) -> None:
-    sink = "write_timeout: 2, queue_size: 100000, queue_bytes: 64MiB"
-    with Server(tmp_path, workers=1, max_clients=10, sink=sink) as server:
+    sink = {"write_timeout": 2, "queue_size": 100000, "queue_bytes": "64MiB"}
+    with Server(
+        tmp_path, {"server": {"workers": 1, "max_clients": 10}, "sink": {"events_stream": sink}}
+    ) as server:
         with server.stream(receive_buffer=131072) as slow:
             for _ in range(10):
                 last = server.post([{"event_type": "big", "data": "x" * 100_000}] * 9)[-1]

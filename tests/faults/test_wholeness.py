@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
-from chunks import unchunk
-from gunicorn_server import STREAM_PATH, Server
-from measured import Measured
+
+from support.http1 import AnswerReader
+from support.measured import Measured
+from support.server import Server
+from support.stream import STREAM_PATH
 
 READERS = 60
 MOST_BYTES_PER_SECOND = 300_000  # of one producer
@@ -41,19 +43,19 @@ class Reader:
 
     def read(self, hurry: bool) -> None:
         with contextlib.suppress(BlockingIOError):
-            found = self.socket.recv(1 << 20 if hurry else self.pace)
-            self.raw += found
-            self.ended = not found
+            data = self.socket.recv(1 << 20 if hurry else self.pace)
+            self.raw += data
+            self.ended = not data
 
 
 def body(raw: bytes, whole: bool) -> bytes:
     """Return the body of an answer; ``whole`` says that its last chunk must be there."""
-    head, _, rest = raw.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 "), raw[:500]
-    assert b"transfer-encoding: chunked" in head.lower()
-    found, ended = unchunk(rest)
-    assert ended or not whole, "the last chunk is missing"
-    return found
+    answer = AnswerReader()
+    decoded = answer.feed(raw)
+    assert answer.status == 200, raw[:500]
+    assert answer.is_chunked
+    assert answer.ended or not whole, "the last chunk is missing"
+    return decoded
 
 
 def publish(server: Server, seed: int, stop: threading.Event, sent: dict[int, object]) -> None:
@@ -72,89 +74,134 @@ def publish(server: Server, seed: int, stop: threading.Event, sent: dict[int, ob
             stop.wait(chance.choice((0, 0.001, 0.05)))
 
 
+class Flood:
+    """Producers that publish at a server, and readers of it, some of which hang up."""
+
+    def __init__(self, server: Server, seed: int, chance: random.Random) -> None:
+        self.server = server
+        self.sent: dict[int, object] = {}
+        self.left: list[Reader] = []
+        self.readers = [Reader(server.port, chance) for _ in range(READERS)]
+        self._stop = threading.Event()
+        self._producers = [
+            threading.Thread(target=publish, args=(server, seed + n, self._stop, self.sent))
+            for n in range(3)
+        ]
+        for producer in self._producers:
+            producer.start()
+
+    def stop_producers(self) -> None:
+        self._stop.set()
+        for producer in self._producers:
+            producer.join()
+
+    def close(self) -> None:
+        self.stop_producers()
+        for reader in self.readers:
+            reader.socket.close()
+
+    def run(self) -> None:
+        """Read until the server has ended every stream that its reader didn't leave."""
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            self._hang_up(time.monotonic())
+            self._read()
+        self.stop_producers()
+        last = b"id: %d\n" % max(self.sent)
+        staying = [reader for reader in self.readers if reader not in self.left]
+        while not all(last in reader.raw[-60_000:] for reader in staying):
+            self._read()
+        self.server.terminate()
+        while not all(reader.ended for reader in staying):
+            self._read()
+
+    def _hang_up(self, now: float) -> None:
+        """Close those whose time has come, in the middle of whatever they were reading."""
+        for reader in self.readers:
+            if reader.leaves_at < now and not reader.ended:
+                reader.socket.close()
+                reader.ended = True
+                self.left.append(reader)
+
+    def _read(self) -> None:
+        """Read once from each stream that has bytes and whose pause is over."""
+        now = time.monotonic()
+        reading = {
+            reader.socket: reader
+            for reader in self.readers
+            if not reader.ended and reader.next_read <= now
+        }
+        for ready in select.select(list(reading), [], [], 0.01)[0]:
+            reader = reading[ready]
+            reader.read(hurry=self._stop.is_set())
+            reader.next_read = now + reader.pause
+
+
+class Tally:
+    """Checks what readers got, frame by frame, and counts it."""
+
+    def __init__(self, sent: dict[int, object]) -> None:
+        self._data = {id: json.dumps(text).encode() for id, text in sent.items()}
+        self.heartbeats = 0
+        self.messages = 0
+        self.bytes = 0
+
+    def check(self, raw: bytes, whole: bool) -> None:
+        """Fail unless each byte is right; ``whole`` says that the stream came to its end."""
+        *frames, rest = body(raw, whole).split(b"\n\n")
+        assert not whole or rest == b""
+        if frames:
+            assert frames[0] == b"event: info\ndata: connected\nretry: 3000"
+        expected: int | None = None
+        for number, frame in enumerate(frames[1:], 1):
+            if frame == b"event: heartbeat\ndata: ping":
+                self.heartbeats += 1
+            elif frame.startswith(b"event: info\ndata: closing\n"):
+                assert number == len(frames) - 1
+            else:
+                expected = self._check_message(frame, expected) + 1
+        if whole:
+            assert expected == max(self._data) + 1
+
+    def _check_message(self, frame: bytes, expected: int | None) -> int:
+        """Return the id of a message, which must be the expected one."""
+        head, line, envelope = frame.split(b"\n")
+        id = int(line.removeprefix(b"id: "))
+        assert head == b"event: message"
+        assert expected in (None, id)
+        assert envelope.startswith(b'data: {"id":%d,' % id)
+        assert b',"data":%b,' % self._data[id] in envelope
+        assert envelope.endswith(b"}")
+        self.messages += 1
+        self.bytes += len(frame)
+        return id
+
+
 @pytest.mark.timeout(120 + 20 * SECONDS)
 @pytest.mark.usefixtures("both_ways")
 def test_every_byte_under_a_flood_of_events(tmp_path: Path, measured: Measured) -> None:
     seed = random.randrange(1 << 30)
     print("seed", seed)
-    chance = random.Random(seed)
-    sink = "queue_size: 1000000, queue_bytes: 1GiB, heartbeat_timeout: 0.05, write_timeout: 60"
-    sent: dict[int, object] = {}
-    stop = threading.Event()
-    with Server(tmp_path, workers=2, max_clients=200, sink=sink) as server:
-        readers = [Reader(server.port, chance) for _ in range(READERS)]
-        producers = [
-            threading.Thread(target=publish, args=(server, seed + n, stop, sent)) for n in range(3)
-        ]
-        try:
-            for each in producers:
-                each.start()
-            until = time.monotonic() + SECONDS
-            left: list[Reader] = []
-            terminated = 0.0
-            while not all(reader.ended for reader in readers):
-                now = time.monotonic()
-                if now > until and not stop.is_set():
-                    stop.set()
-                    for each in producers:
-                        each.join()
-                    last = b"id: %d\n" % max(sent)
-                for reader in readers:
-                    if reader.leaves_at < now and not reader.ended and not stop.is_set():
-                        # It hangs up in the middle of whatever it was reading.
-                        reader.socket.close()
-                        reader.ended = True
-                        left.append(reader)
-                reading = {
-                    each.socket: each
-                    for each in readers
-                    if not each.ended and each.next_read <= now
-                }
-                for ready in select.select(list(reading), [], [], 0.01)[0]:
-                    reader = reading[ready]
-                    reader.read(hurry=stop.is_set())
-                    reader.next_read = now + reader.pause
-                if stop.is_set() and not terminated:
-                    staying = [each for each in readers if each not in left]
-                    if all(last in each.raw[-60_000:] for each in staying):
-                        terminated = now
-                        server.terminate()
-        finally:
-            stop.set()
-            for each in producers:
-                each.join()
-            for reader in readers:
-                reader.socket.close()
-    data = {id: json.dumps(text).encode() for id, text in sent.items()}
-    heartbeats = frames = size = 0
-    for reader in readers:
-        whole = reader not in left
-        *found, end = body(bytes(reader.raw), whole).split(b"\n\n")
-        assert not whole or end == b""
-        if found:
-            assert found[0] == b"event: info\ndata: connected\nretry: 3000"
-        expected: int | None = None
-        for number, part in enumerate(found[1:], 1):
-            if part == b"event: heartbeat\ndata: ping":
-                heartbeats += 1
-                continue
-            if part.startswith(b"event: info\ndata: closing\n"):
-                assert number == len(found) - 1
-                continue
-            head, line, envelope = part.split(b"\n")
-            id = int(line.removeprefix(b"id: "))
-            assert head == b"event: message"
-            assert expected in (None, id), f"seed {seed}"
-            assert envelope.startswith(b'data: {"id":%d,' % id)
-            assert b',"data":%b,' % data[id] in envelope
-            assert envelope.endswith(b"}")
-            expected = id + 1
-            frames += 1
-            size += len(part)
-        if whole:
-            assert expected == max(sent) + 1, f"seed {seed}"
-    assert heartbeats
+    sink = {
+        "queue_size": 1_000_000,
+        "queue_bytes": "1GiB",
+        "heartbeat_timeout": 0.05,
+        "write_timeout": 60,
+    }
+    settings = {
+        "server": {"workers": 2, "max_clients": 200},
+        "sink": {"events_stream": sink},
+    }
+    with (
+        Server(tmp_path, settings) as server,
+        contextlib.closing(Flood(server, seed, random.Random(seed))) as flood,
+    ):
+        flood.run()
+    tally = Tally(flood.sent)
+    for reader in flood.readers:
+        tally.check(bytes(reader.raw), whole=reader not in flood.left)
+    assert tally.heartbeats
     measured(
-        f"{READERS} readers of random speed, {len(left)} hang up: frames checked",
-        f"{frames:,} of {size / 2**20:,.0f} MiB",
+        f"{READERS} readers of random speed, {len(flood.left)} hang up: frames checked",
+        f"{tally.messages:,} of {tally.bytes / 2**20:,.0f} MiB",
     )

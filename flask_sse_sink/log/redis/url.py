@@ -5,16 +5,10 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qsl, urlsplit
 
-SCHEMES = (
-    "redis",
-    "rediss",
-    "valkey",
-    "valkeys",
-    "unix",
-    "redis+sentinel",
-    "redis+cluster",
-)
-# What may stand after a question mark; the library's other options aren't for text.
+SENTINEL = "redis+sentinel"
+CLUSTER = "redis+cluster"
+SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix", SENTINEL, CLUSTER)
+# Options after the question mark; the library's others can't be written as text.
 _TEXTS = ("username", "password", "client_name")
 _SWITCHES = ("socket_keepalive",)
 # Those whose values the library turns into numbers.
@@ -26,7 +20,7 @@ _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?\]")
 
 
 def fault(url: str) -> str:
-    """Return what is wrong with the URL and the cure, nothing where nothing is."""
+    """Return what is wrong with the URL and the cure, ``""`` if it is right."""
     try:
         parts = urlsplit(url)
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
@@ -45,30 +39,30 @@ def fault(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """Return the URL as it may be shown, also where it can't be taken apart."""
+    """Return the URL without user, password and options, even if it isn't a valid URL."""
     scheme, _, rest = url.partition("://")
-    # From the last @ on: what stands before it may be a password, wherever a URL would part it.
+    # Everything before the last @ may belong to a password, even a / or ? there.
     place = re.split(r"[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
     return f"{scheme}://{place}"
 
 
 def _place_fault(scheme: str, hosts: str, path: str) -> str:
-    for place in hosts.split(",") if scheme == "redis+sentinel" else [hosts]:
+    for place in hosts.split(",") if scheme == SENTINEL else [hosts]:
         host, colon, port = place, "", ""
         if not place.endswith("]"):
             host, colon, port = place.rpartition(":") if ":" in place else (place, "", "")
-        if not _HOST.fullmatch(host) and (host or scheme == "redis+sentinel"):
+        if not _HOST.fullmatch(host) and (host or scheme == SENTINEL):
             return "its host is no name and no address; write e.g. redis://host:6379/0"
         if colon and not (_NUMBER.fullmatch(port) and 1 <= int(port) <= 65535):
             return "its port is no number from 1 to 65535; write e.g. redis://host:6379/0"
     number = path.strip("/")
-    if scheme == "redis+sentinel":
+    if scheme == SENTINEL:
         service, _, number = number.partition("/")
         if not service:
             return "names no service; write e.g. redis+sentinel://host:26379/SERVICE/0"
     if number and not _NUMBER.fullmatch(number):
         return "its database is no number; write e.g. redis://host:6379/0"
-    if number and int(number) and scheme == "redis+cluster":
+    if number and int(number) and scheme == CLUSTER:
         return "a cluster has database 0 alone; leave the number out"
     return ""
 

@@ -1,8 +1,9 @@
-"""Wakes the processes that share a log: a Unix datagram socket for each, in a folder beside it.
+"""Wakes the processes that share a log, through a Unix datagram socket for each of them.
 
-A ring costs a listing and a datagram a process, a wait costs nothing. It is a hint and no more:
-whoever waits looks at the log itself from time to time too, so that a lost ring (a process killed
-between its commit and its ring, a folder that can't be written) only costs that time.
+The sockets stand in a folder beside the log. To notify costs a listing of the folder and a
+datagram for each process; to wait costs nothing. A notification is a hint and no more: a process
+that waits also looks at the log from time to time. So a lost one (a process was killed between
+its commit and its notification, or the folder can't be written) costs that time only.
 """
 
 from __future__ import annotations
@@ -13,16 +14,55 @@ import os
 import secrets
 import select
 import socket
+import threading
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
 
 class Notifier:
-    """One process's bell, and the way to the bells of the others in the same folder.
+    """One process's part in it: :meth:`notify` wakes the processes that called :meth:`listen`.
 
-    Anyone may :meth:`ring`; only who called :meth:`hang` is rung.
+    The first use opens the folder, or the first one after :meth:`close`.
     """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._endpoint: _Endpoint | None = None
+
+    def listen(self) -> None:
+        """Make this process one that is notified; a second call does nothing."""
+        with self._lock:
+            self._opened().bind()
+
+    def notify(self, *, this_process: bool = False) -> None:
+        """Wake the other processes that listen, and this one too if ``this_process``."""
+        with self._lock:
+            endpoint = self._opened()
+        endpoint.send(this_process)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for a notification, at most ``timeout`` seconds; return whether there was one."""
+        with self._lock:
+            endpoint = self._opened()
+        return endpoint.wait(timeout)
+
+    def close(self) -> None:
+        """Listen no longer, and close socket and folder."""
+        with self._lock:
+            endpoint, self._endpoint = self._endpoint, None
+        if endpoint is not None:
+            endpoint.close()
+
+    def _opened(self) -> _Endpoint:
+        if self._endpoint is None:
+            self._endpoint = _Endpoint(self._folder)
+        return self._endpoint
+
+
+class _Endpoint:
+    """A socket, and the folder in which it and those of the other processes stand."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -40,8 +80,8 @@ class Notifier:
         reach = f"/proc/self/fd/{self._folder_fd}"
         self._reach = reach if os.path.isdir(reach) else str(folder)
 
-    def hang(self) -> None:
-        """Put the bell where the others find it; a second time does nothing."""
+    def bind(self) -> None:
+        """Put the socket into the folder, where the other processes find it."""
         if self._name or self._folder_fd < 0:
             return
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
@@ -52,28 +92,28 @@ class Notifier:
         else:
             self._name = name
 
-    def ring(self, *, own: bool = False) -> None:
-        """Wake whoever waits on another bell of the folder; on this one too where ``own``."""
+    def send(self, this_process: bool) -> None:
+        """Send a datagram to every socket in the folder; to its own only if ``this_process``."""
         if self._folder_fd < 0:
             return
         with contextlib.suppress(OSError):
             for name in os.listdir(self._folder_fd):
-                if own or name != self._name:
-                    self._send(name)
+                if this_process or name != self._name:
+                    self._send_to(name)
 
-    def _send(self, name: str) -> None:
+    def _send_to(self, name: str) -> None:
         try:
             self._socket.sendto(b"\0", f"{self._reach}/{name}")
         except (ConnectionRefusedError, FileNotFoundError):
-            # Nobody listens: its process died and left the socket behind.
+            # Nobody listens: the process died and left its socket behind.
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=self._folder_fd)
         except OSError:
-            # EAGAIN: its queue is full of rings already.
+            # EAGAIN: the socket's queue is full of notifications already.
             pass
 
     def wait(self, timeout: float) -> bool:
-        """Wait for a ring, at most ``timeout`` seconds; return whether there was one."""
+        """Wait for datagrams, at most ``timeout`` seconds; return whether there were any."""
         if not self._poll.poll(timeout * 1000):
             return False
         with contextlib.suppress(OSError):
@@ -82,7 +122,7 @@ class Notifier:
         return True
 
     def close(self) -> None:
-        """Take the bell away."""
+        """Take the socket out of the folder and close both."""
         self._socket.close()
         if self._name:
             with contextlib.suppress(OSError):

@@ -1,0 +1,30 @@
+"""``flask sse check``."""
+
+from __future__ import annotations
+
+import click
+from flask.cli import ScriptInfo
+
+from ..config.sink_types import routes
+from ..exceptions import SSESinkError
+from ..extension import runtime_of
+
+
+@click.command()
+@click.pass_context
+def check(ctx: click.Context) -> None:
+    """Check the configuration, and print the endpoints."""
+    try:
+        app = ctx.ensure_object(ScriptInfo).load_app()
+    except SSESinkError as error:
+        raise click.ClickException(str(error)) from None
+    except SystemExit:
+        # wsgi.py has printed what is wrong.
+        raise click.exceptions.Exit(1) from None
+    settings = runtime_of(app).settings
+    click.echo("The configuration is right.")
+    click.echo(f"  POST {settings.ingest.path}")
+    for _, route in routes(settings.sink):
+        click.echo(f"  {route.method:<4} {route.url}  {route.about}")
+    if settings.ingest.auth != "none" and not settings.ingest.tokens:
+        click.echo("Nobody may publish over HTTP yet: set ingest.tokens.", err=True)

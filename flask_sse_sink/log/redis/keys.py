@@ -1,0 +1,28 @@
+"""The keys of the log in Redis, and what each holds.
+
+Every key begins with ``{sse-sink}:``, so that a cluster keeps all of them in one slot.
+"""
+
+from __future__ import annotations
+
+PREFIX = "{sse-sink}:"
+#: The stream of events: entry ``<id>-0`` has e (envelope), t (type), k (source and event id),
+#: a (microseconds since the epoch) and o (occurred_at, or nothing).
+EVENTS = PREFIX + "events"
+#: A hash: head (the highest id ever given), sources (the highest source's id), identity, schema.
+ABOUT = PREFIX + "about"
+#: A hash: a source's name to its id.
+SOURCES = PREFIX + "sources"
+#: A hash: source id, a colon and event id, to the id of the event that is kept.
+IDS = PREFIX + "ids"
+#: A sorted set of all event types that are kept, in the order of bytes.
+TYPES = PREFIX + "types"
+#: And one stream for each type, with nothing but the ids.
+TYPE = PREFIX + "type:"
+#: What a check of the log writes.
+PROBE = PREFIX + "probe"
+
+
+def id_of(entry: bytes) -> int:
+    """Return the event's id, from the id of its entry in a stream."""
+    return int(entry.partition(b"-")[0])

@@ -1,0 +1,255 @@
+"""What runs for one app in one process: starts, stops, survives forks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from flask import Flask
+
+from . import metrics, processes
+from .config.settings import Settings
+from .config.sink_types import SINK_TYPES
+from .dispatcher import Dispatcher
+from .event import NewEvent
+from .exceptions import LogUnavailable
+from .log import Appended, EventLog, open_log
+from .publisher import Publisher
+from .relay import Relay
+from .retention import Retention
+from .sinks.base import Parts, Sink
+from .stream.admission import Admission
+from .stream.direct_socket import DirectSockets
+from .stream.memory import Memory
+from .stream.watcher import PATIENCE_SECONDS, Watcher
+from .stream.wsgi_server import ending_check, gunicorn_worker
+from .threads import SupervisedThread
+from .web.problem import public_cause
+
+_log = logging.getLogger(__name__)
+
+# How often a worker is asked whether it is to end: gunicorn calls no hook when a worker is told
+# to end, and none when a worker is recycled.
+_ENDING_SECONDS = 0.1
+_TICK_SECONDS = 0.5
+_CHECK_SECONDS = 1.0
+
+
+class Runtime:
+    """The parts that run for an app in this process. None starts before :meth:`started`.
+
+    ``settings`` is the configuration; ``sinks`` has every sink by its name.
+    """
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._app = weakref.ref(app)
+        self.settings = settings
+        #: Counts the frames that wait for the clients of all sinks.
+        self.memory = Memory(settings.server.queue_bytes)
+        self._reset()
+        self.sinks: dict[str, Sink] = {
+            name: SINK_TYPES[sink.type].create(name, sink, self)
+            for name, sink in settings.sink.items()
+        }
+        self._dispatcher = Dispatcher(
+            self._app, self.sinks, self.memory, on_tail=self._restart_threads
+        )
+        processes.register(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = 0
+        #: Says whether the process is about to end; asked ten times a second where it is set.
+        self.ending: Callable[[], bool] | None = None
+        server = self.settings.server
+        self.admission = Admission(server.max_clients, server.max_clients_per_address)
+        self.direct_sockets = DirectSockets(server.direct_send)
+        self.log: EventLog = open_log(self.settings.database)
+        self._parts: Parts | None = None
+        self._retention: Retention | None = None
+        self._draining_since = 0.0
+        self._next_check = 0.0
+
+    def reset_after_fork(self) -> None:
+        """Start over in a child: threads don't survive a fork, and SQLite's connections mustn't.
+
+        What the parent had open is kept, unused: closing it here could disturb the parent.
+        """
+        if self._pid:
+            processes.keep((self.log, self._parts, self._retention))
+            for sink in self.sinks.values():
+                sink.reset()
+            self.memory.reset()
+            self._reset()
+
+    def started(self) -> Parts:
+        """Return what runs in this process; the first call opens the log and starts the threads.
+
+        :raises LogUnavailable: the log can't be opened.
+        """
+        parts = self._parts
+        if parts is not None:
+            return parts
+        with self._lock:
+            return self._parts or self._start()
+
+    def _start(self) -> Parts:
+        """Start every part; if one can't start, stop those before it."""
+        database = self.settings.database
+        with ExitStack() as undo:
+            undo.callback(self.log.close)
+            relay = Relay(self.log, self._dispatcher)
+            relay.start()
+            undo.callback(relay.stop)
+            retention = Retention(self.log, database.retention, database.retention_count)
+            retention.start()
+            undo.callback(retention.stop)
+            if self.ending is None and (worker := gunicorn_worker()) is not None:
+                self.ending = ending_check(worker)
+            watcher = Watcher(self._tick, _ENDING_SECONDS if self.ending else self._tick_seconds())
+            undo.callback(watcher.stop)
+            watcher.start()
+            undo.pop_all()
+        self._retention = retention
+        self._pid = os.getpid()
+        self._parts = Parts(relay, Publisher(self.log, relay), watcher)
+        return self._parts
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether the parts were started in this process."""
+        return self._parts is not None
+
+    @property
+    def pid(self) -> int:
+        """Return the id of the process that the parts run in, 0 where they don't."""
+        return self._pid
+
+    @property
+    def app(self) -> Flask | None:
+        """Return the app, None where it no longer exists."""
+        return self._app()
+
+    def publish(self, events: Sequence[NewEvent]) -> Appended:
+        """Store the events, all or none, and stream them; return once they are stored for good.
+
+        :raises LogUnavailable: they can't be stored; none of them was.
+        """
+        return self.started().publisher.publish(events)
+
+    def failure(self) -> str:
+        """Return why events can't be stored and streamed now, empty if they can.
+
+        The text is short and safe for anybody to read; the log has the details. Whether the event
+        log can be written is for the caller to find out.
+        """
+        if self.admission.draining:
+            return "the server is stopping"
+        try:
+            relay, _, watcher = self.started()
+        except LogUnavailable as error:
+            return public_cause(error)
+        self._restart_threads()
+        if relay.away is not None:
+            return public_cause(relay.away)
+        if relay.thread.failure:
+            return "the relay doesn't run"
+        if watcher.thread.failure:
+            return "the watcher doesn't run"
+        return ""
+
+    def end_streams(self) -> int:
+        """Tell every stream to end, and return how many were open."""
+        return self._dispatcher.end_streams()
+
+    def drain(self) -> int:
+        """Let no more streams in, end those that are open, and return how many still are.
+
+        To be called again until that is 0. Streams that don't end within a second are cut.
+        """
+        now = time.monotonic()
+        if not self.admission.draining:
+            self.admission.draining, self._draining_since = True, now
+        # A client may be joining at this moment: its connection is watched from then on.
+        left = self.end_streams()
+        if self._parts is not None and now - self._draining_since > PATIENCE_SECONDS:
+            left += self._parts.watcher.cut()
+        return left
+
+    def close(self) -> None:
+        """End all streams and threads and close the log. The next use starts them again."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        self.end_streams()
+        # In reverse order of the calls here; each is done although another one fails.
+        with ExitStack() as steps:
+            steps.callback(self.log.close)
+            if self._parts is not None:
+                steps.callback(self._parts.watcher.stop)
+            if self._retention is not None:
+                steps.callback(self._retention.stop)
+            if self._parts is not None:
+                steps.callback(self._parts.relay.stop)
+        self._parts = self._retention = None
+        self._pid = 0
+
+    # What is done from time to time, on the watcher's thread.
+
+    def _tick_seconds(self) -> float:
+        """Return how often the watcher has to look for stalled streams."""
+        shortest = min((sink.write_timeout for sink in self.sinks.values()), default=1.0)
+        return max(_ENDING_SECONDS, min(_TICK_SECONDS, shortest / 4))
+
+    def _tick(self) -> None:
+        if self._app() is None:
+            self._close_unused()
+            return
+        if self.ending is not None and self.ending():
+            self.drain()
+        now = time.monotonic()
+        if now >= self._next_check:
+            self._next_check = now + _CHECK_SECONDS
+            self._restart_threads()
+            self.admission.settle()
+            self._report_queues()
+
+    def _report_queues(self) -> None:
+        metrics.get().waiting_bytes(self.memory.used)
+        for name, sink in self.sinks.items():
+            waiting = [client.waiting for client in sink.clients]
+            metrics.get().sink(name).queued(sum(waiting), max(waiting, default=0))
+
+    def _close_unused(self) -> None:
+        """Close what runs for an app that no longer exists.
+
+        This is the watcher's own thread. If another thread holds the lock, it is closing already,
+        and waits for this one.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._lock.release()
+
+    def _restart_threads(self) -> None:
+        """Start threads again that have ended although nobody stopped them.
+
+        The relay's and the watcher's thread both do this, so that each looks after the other.
+        """
+        for thread in self._threads():
+            thread.ensure()
+
+    def _threads(self) -> list[SupervisedThread]:
+        threads = []
+        if self._parts is not None:
+            threads += [self._parts.relay.thread, self._parts.watcher.thread]
+        if self._retention is not None:
+            threads.append(self._retention.thread)
+        return threads

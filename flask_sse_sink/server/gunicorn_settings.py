@@ -1,0 +1,56 @@
+"""gunicorn's settings, made from those of the configuration file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from ..config.settings import Settings
+from ..stream import capacity
+from .addresses import url_host
+from .logger import Logger
+from .worker import StreamWorker
+
+# Connections beyond those that have a thread: they keep alive, or begin or end.
+_IDLE_CONNECTIONS = 256
+
+
+def gunicorn_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings of gunicorn, but for its hooks.
+
+    Raises the process's limit of open files to what ``server.max_clients`` needs. Where that
+    isn't allowed, fewer streams are admitted, and a line on standard error says so.
+    """
+    server = settings.server
+    streams = _streams(server.max_clients)
+    threads = streams + capacity.reserve(streams)
+    return {
+        "bind": [f"{url_host(server.host)}:{server.port}"],
+        "workers": server.workers,
+        "worker_class": StreamWorker,
+        "threads": threads,
+        # As many as threads or fewer would close every connection after its answer.
+        "worker_connections": threads + _IDLE_CONNECTIONS,
+        # Longer than proxies keep theirs: a request on a connection that is being closed is lost.
+        "keepalive": 75,
+        "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
+        # By default it stands in the user's home, where two servers would meet.
+        "control_socket_disable": True,
+        "graceful_timeout": 5,
+        "logger_class": Logger,
+    }
+
+
+def _streams(max_clients: int) -> int:
+    """Return how many streams a worker is to admit."""
+    capacity.raise_descriptors(max_clients)
+    possible = capacity.streams_in_descriptors()
+    if possible >= max_clients:
+        return max_clients
+    print(
+        f"server.max_clients: {max_clients} streams need more open files than this process may "
+        f"have; {possible} are admitted. Raise `ulimit -n`.",
+        file=sys.stderr,
+    )
+    return possible

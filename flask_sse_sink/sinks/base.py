@@ -1,0 +1,87 @@
+"""What every sink is to the rest of the package, whatever its type."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Protocol
+
+from flask import Blueprint, Flask
+
+from ..config.settings import Settings
+from ..event import Event
+from ..log import EventLog
+from ..publisher import Publisher
+from ..relay import Relay
+from ..stream.admission import Admission
+from ..stream.client import Client
+from ..stream.direct_socket import DirectSockets
+from ..stream.memory import Memory
+from ..stream.watcher import Watcher
+
+
+class Parts(NamedTuple):
+    """What runs in a process once it was started."""
+
+    relay: Relay
+    publisher: Publisher
+    watcher: Watcher
+
+
+class Host(Protocol):
+    """What a sink may use of the process that it is in."""
+
+    @property
+    def settings(self) -> Settings:
+        """Return the whole configuration."""
+
+    @property
+    def log(self) -> EventLog:
+        """Return the event log."""
+
+    @property
+    def admission(self) -> Admission:
+        """Return what lets streams in."""
+
+    @property
+    def direct_sockets(self) -> DirectSockets:
+        """Return what finds the direct sockets of requests."""
+
+    @property
+    def memory(self) -> Memory:
+        """Return what counts the frames."""
+
+    def started(self) -> Parts:
+        """Return what runs in this process; the first call starts it.
+
+        :raises LogUnavailable: the log can't be opened.
+        """
+
+
+class Sink:
+    """A configured sink. Its type makes it; subclasses override the hooks that they need.
+
+    ``blueprint`` has the sink's routes, and the sink's name.
+    """
+
+    def __init__(self, name: str, blueprint: Blueprint) -> None:
+        self.name = name
+        self.blueprint = blueprint
+
+    @property
+    def clients(self) -> list[Client]:
+        """Return the streams that are open now."""
+        return []
+
+    @property
+    def write_timeout(self) -> float:
+        """Return after how many seconds a stalled stream is to be cut."""
+        return math.inf
+
+    def on_events_stored(self, sender: Flask, events: list[Event]) -> None:
+        """Take events that were stored: a receiver of the signal ``events_stored``."""
+
+    def on_gap(self, first_id: int, last_id: int) -> None:
+        """Take note that these events were pruned before they could be delivered."""
+
+    def reset(self) -> None:
+        """Forget all clients, as a child process must after a fork."""

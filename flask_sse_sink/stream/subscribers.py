@@ -1,0 +1,148 @@
+"""The clients of one sink, and the way of events to them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from .. import metrics
+from ..event import Event
+from ..filters import Filter
+from .chunk import Chunk, split
+from .client import Client
+from .delivery import Delivery
+from .direct_send import DirectSender
+from .memory import Memory
+
+
+class _Group:
+    """The clients with one filter; ``senders`` is replaced, never changed in place."""
+
+    def __init__(self) -> None:
+        self.members: dict[Client, None] = {}
+        self.senders: tuple[DirectSender, ...] | None = ()
+
+
+class Subscribers:
+    """The clients of the sink ``name``, grouped by their filters, and the dispatch to them.
+
+    ``match`` is the sink's own filter. Each event is matched once for each different filter.
+    Clients whose filters let the same events of a delivery through share one chunk.
+    """
+
+    def __init__(self, name: str, match: Filter, memory: Memory) -> None:
+        self.name = name
+        self._match = match
+        self._memory = memory
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every client, as a child process must after a fork."""
+        self._groups: dict[Filter, _Group] = {}
+        self._apart: dict[Client, None] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def match(self) -> Filter:
+        """Return the filter of the sink, which narrows that of each client."""
+        return self._match
+
+    @property
+    def clients(self) -> list[Client]:
+        """Return the clients that are connected now."""
+        with self._lock:
+            live = [client for group in self._groups.values() for client in group.members]
+            return [*live, *self._apart]
+
+    @property
+    def filters(self) -> list[Filter]:
+        """Return the different filters of the clients that get live events."""
+        with self._lock:
+            return list(self._groups)
+
+    def add(self, client: Client) -> None:
+        """Let the client have all events from now on. To be called under the relay's lock."""
+        with self._lock:
+            self._apart.pop(client, None)
+            group = self._groups.setdefault(client.filter, _Group())
+            group.members[client] = None
+            group.senders = None
+
+    def set_apart(self, client: Client) -> None:
+        """Let the client, which reads from the log, have no live events until it is added."""
+        with self._lock:
+            self._remove(client)
+            self._apart[client] = None
+
+    def discard(self, client: Client) -> None:
+        """Remove the client; a second time does no harm."""
+        with self._lock:
+            self._remove(client)
+            self._apart.pop(client, None)
+
+    def _remove(self, client: Client) -> None:
+        group = self._groups.get(client.filter)
+        if group is not None:
+            group.members.pop(client, None)
+            group.senders = None
+            if not group.members:
+                del self._groups[client.filter]
+
+    def dispatch(self, delivery: Delivery) -> None:
+        """Send to every client the events that the sink's filter and its own let through."""
+        matched = [n for n, event in enumerate(delivery) if self._match.matches(event)]
+        if not matched:
+            return
+        for indexes, groups in self._selected(delivery, matched).items():
+            for chunk in split([delivery.frame(n) for n in indexes]):
+                self._send(chunk, groups)
+
+    def _selected(
+        self, delivery: Sequence[Event], matched: list[int]
+    ) -> dict[tuple[int, ...], list[tuple[DirectSender, ...]]]:
+        """Return which clients get which events, by the indexes of the events."""
+        every = tuple(matched)
+        selected: dict[tuple[int, ...], list[tuple[DirectSender, ...]]] = {}
+        for filter, senders in self._senders():
+            indexes = every
+            if not filter.everything:
+                indexes = tuple([n for n in matched if filter.matches(delivery[n])])
+            if indexes:
+                selected.setdefault(indexes, []).append(senders)
+        return selected
+
+    def _senders(self) -> list[tuple[Filter, tuple[DirectSender, ...]]]:
+        with self._lock:
+            senders = []
+            for filter, group in self._groups.items():
+                if group.senders is None:
+                    group.senders = tuple([client.queue.sender for client in group.members])
+                senders.append((filter, group.senders))
+            return senders
+
+    def _send(self, chunk: Chunk, groups: list[tuple[DirectSender, ...]]) -> None:
+        for senders in groups:
+            frames = 0
+            for sender in senders:
+                frames += sender.send(chunk)
+            if frames:
+                seconds = time.time() - chunk.stored_at
+                metrics.get().sink(self.name).delivered(frames, seconds, "direct")
+        # What waits in queues is kept as frames.
+        chunk.wire = b""
+
+    def on_gap(self, first_id: int, last_id: int) -> None:
+        """Tell every client that these events were pruned before they could be streamed."""
+        with self._lock:
+            groups = [(filter, list(group.members)) for filter, group in self._groups.items()]
+        for filter, clients in groups:
+            everything = filter.everything and self._match.everything
+            # How many of them a filter would have let through is unknown.
+            count = last_id - first_id + 1 if everything else None
+            gap = Chunk.of_gap(count, first_id, last_id, self._memory)
+            for client in clients:
+                client.queue.sender.send(gap)
+                client.missed += count or 0
+                metrics.get().sink(self.name).missed(count or 0)
+            gap.wire = b""

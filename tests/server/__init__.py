@@ -1,0 +1,1 @@
+"""Tests with real servers, sockets, processes, Redis and clients."""

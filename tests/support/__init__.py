@@ -1,0 +1,1 @@
+"""What the tests share: servers, streams and what reads them, Redis, and measurements."""

@@ -1,0 +1,64 @@
+"""What the documentation must name."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from flask_sse_sink.cli import sse
+from flask_sse_sink.config import settings
+from flask_sse_sink.config.loading import from_mapping
+from flask_sse_sink.config.schema import schema
+from flask_sse_sink.config.sink_types import SINK_TYPES
+
+ROOT = Path(__file__).parents[2]
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "server": settings.ServerSettings,
+    "database": settings.DatabaseSettings,
+    "ingest": settings.IngestSettings,
+    "sink.NAME": SINK_TYPES["sse"].settings,
+}
+EVERY = [
+    (section, field.name)
+    for section, kind in SECTIONS.items()
+    for field in msgspec.structs.fields(kind)
+]
+
+
+@pytest.mark.parametrize(("section", "name"), EVERY)
+def test_every_setting_stands_in_the_readmes_table(section: str, name: str) -> None:
+    assert f"| `{section}.{name}` |" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("section", "name"), EVERY)
+def test_every_setting_stands_in_the_shipped_file(section: str, name: str) -> None:
+    text = (ROOT / "config.yaml").read_text()
+    assert re.search(rf"^ +(# )?{name}:", text, re.MULTILINE)
+
+
+def test_the_commented_settings_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_TOKEN", "a-token-of-the-tests")
+    text = (ROOT / "config.yaml").read_text()
+    written = re.sub(r"^( +)# (\w+:)", r"\1\2", text, flags=re.MULTILINE)
+    as_shipped = from_mapping(yaml.safe_load(text), "x", ROOT)
+    spelled_out = from_mapping(yaml.safe_load(written), "x", ROOT)
+
+    def plain(config: settings.Settings) -> object:
+        return msgspec.to_builtins(config, enc_hook=lambda v: getattr(v, "filter", str(v)))
+
+    assert plain(as_shipped) == plain(spelled_out)
+
+
+def test_the_schema_in_docs_is_the_one_that_the_types_make() -> None:
+    stored = json.loads((ROOT / "docs/config.schema.json").read_text())
+    assert stored == json.loads(json.dumps(schema())), "run `make docs`"
+
+
+def test_every_command_stands_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in sse.commands if f"`flask sse {name}" not in text] == []

@@ -1,4 +1,7 @@
-"""The relay: reads what is new in the log, in order, and hands it to its listener."""
+"""The relay: reads what is new in the log, in order, and hands it to its listener.
+
+The module is longer than the others: its locks can only be understood together.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,6 @@ from .stream.direct_socket import DirectSockets
 from .stream.memory import Memory
 from .stream.watcher import PATIENCE_SECONDS, Watcher
 from .stream.wsgi_server import ending_check, gunicorn_worker
-from .threads import SupervisedThread
 from .web.problem import public_cause
 
 _log = logging.getLogger(__name__)
@@ -71,7 +70,6 @@ class Runtime:
         self.direct_sockets = DirectSockets(server.direct_send)
         self.log: EventLog = open_log(self.settings.database)
         self._parts: Parts | None = None
-        self._retention: Retention | None = None
         self._draining_since = 0.0
         self._next_check = 0.0
 
@@ -81,7 +79,7 @@ class Runtime:
         What the parent had open is kept, unused: closing it here could disturb the parent.
         """
         if self._pid:
-            processes.keep((self.log, self._parts, self._retention))
+            processes.keep((self.log, self._parts))
             for sink in self.sinks.values():
                 sink.reset()
             self.memory.reset()
@@ -115,9 +113,8 @@ class Runtime:
             undo.callback(watcher.stop)
             watcher.start()
             undo.pop_all()
-        self._retention = retention
         self._pid = os.getpid()
-        self._parts = Parts(relay, Publisher(self.log, relay), watcher)
+        self._parts = Parts(relay, Publisher(self.log, relay), watcher, retention)
         return self._parts
 
     @property
@@ -151,15 +148,15 @@ class Runtime:
         if self.admission.draining:
             return "the server is stopping"
         try:
-            relay, _, watcher = self.started()
+            parts = self.started()
         except LogUnavailable as error:
             return public_cause(error)
         self._restart_threads()
-        if relay.away is not None:
-            return public_cause(relay.away)
-        if relay.thread.failure:
+        if parts.relay.away is not None:
+            return public_cause(parts.relay.away)
+        if parts.relay.thread.failure:
             return "the relay doesn't run"
-        if watcher.thread.failure:
+        if parts.watcher.thread.failure:
             return "the watcher doesn't run"
         return ""
 
@@ -193,11 +190,9 @@ class Runtime:
             steps.callback(self.log.close)
             if self._parts is not None:
                 steps.callback(self._parts.watcher.stop)
-            if self._retention is not None:
-                steps.callback(self._retention.stop)
-            if self._parts is not None:
+                steps.callback(self._parts.retention.stop)
                 steps.callback(self._parts.relay.stop)
-        self._parts = self._retention = None
+        self._parts = None
         self._pid = 0
 
     # What is done from time to time, on the watcher's thread.
@@ -243,13 +238,7 @@ class Runtime:
 
         The relay's and the watcher's thread both do this, so that each looks after the other.
         """
-        for thread in self._threads():
-            thread.ensure()
-
-    def _threads(self) -> list[SupervisedThread]:
-        threads = []
-        if self._parts is not None:
-            threads += [self._parts.relay.thread, self._parts.watcher.thread]
-        if self._retention is not None:
-            threads.append(self._retention.thread)
-        return threads
+        parts = self._parts
+        if parts is not None:
+            for part in (parts.relay, parts.retention, parts.watcher):
+                part.thread.ensure()

@@ -12,6 +12,7 @@ from ..event import Event
 from ..log import EventLog
 from ..publisher import Publisher
 from ..relay import Relay
+from ..retention import Retention
 from ..stream.admission import Admission
 from ..stream.client import Client
 from ..stream.direct_socket import DirectSockets
@@ -25,6 +26,7 @@ class Parts(NamedTuple):
     relay: Relay
     publisher: Publisher
     watcher: Watcher
+    retention: Retention
 
 
 class Host(Protocol):

@@ -62,3 +62,13 @@ def test_the_schema_in_docs_is_the_one_that_the_types_make() -> None:
 def test_every_command_stands_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
     assert [name for name in sse.commands if f"`flask sse {name}" not in text] == []
+
+
+def test_every_module_stands_in_the_tree_of_the_internals() -> None:
+    _, _, rest = (ROOT / "docs" / "internals.md").read_text().partition("\nflask_sse_sink/\n")
+    tree = rest.partition("```")[0]
+    package = ROOT / "flask_sse_sink"
+    for path in package.rglob("*.py"):
+        if path.name != "__init__.py" and "cli" not in path.parts:
+            depth = len(path.relative_to(package).parts)
+            assert f"\n{'  ' * depth}{path.name} " in f"\n{tree}", path

@@ -174,6 +174,14 @@ class Relay:
             finally:
                 self._release()
 
+    def between_deliveries(self, call: Callable[[int], object]) -> None:
+        """Call ``call`` with the cursor, at a moment when nothing is being delivered."""
+        self._enter()
+        try:
+            call(self._cursor)
+        finally:
+            self._lock.release()
+
     def join(self, add: Callable[[], None]) -> int:
         """Call ``add`` at a place in the order of events, and return the cursor there.
 

@@ -25,6 +25,7 @@ from .retention import Retention
 from .sinks.base import Parts, Sink
 from .stream.admission import Admission
 from .stream.direct_socket import DirectSockets
+from .stream.heartbeats import Heartbeats
 from .stream.memory import Memory
 from .stream.watcher import PATIENCE_SECONDS, Watcher
 from .stream.wsgi_server import ending_check, gunicorn_worker
@@ -109,12 +110,15 @@ class Runtime:
             undo.callback(retention.stop)
             if self.ending is None and (worker := gunicorn_worker()) is not None:
                 self.ending = ending_check(worker)
+            heartbeats = Heartbeats(relay)
+            heartbeats.start()
+            undo.callback(heartbeats.stop)
             watcher = Watcher(self._tick, _ENDING_SECONDS if self.ending else self._tick_seconds())
             undo.callback(watcher.stop)
             watcher.start()
             undo.pop_all()
         self._pid = os.getpid()
-        self._parts = Parts(relay, Publisher(self.log, relay), watcher, retention)
+        self._parts = Parts(relay, Publisher(self.log, relay), watcher, heartbeats, retention)
         return self._parts
 
     @property
@@ -190,6 +194,7 @@ class Runtime:
             steps.callback(self.log.close)
             if self._parts is not None:
                 steps.callback(self._parts.watcher.stop)
+                steps.callback(self._parts.heartbeats.stop)
                 steps.callback(self._parts.retention.stop)
                 steps.callback(self._parts.relay.stop)
         self._parts = None
@@ -240,5 +245,5 @@ class Runtime:
         """
         parts = self._parts
         if parts is not None:
-            for part in (parts.relay, parts.retention, parts.watcher):
+            for part in (parts.relay, parts.heartbeats, parts.retention, parts.watcher):
                 part.thread.ensure()

@@ -12,12 +12,15 @@ from typing import Any, NamedTuple, Protocol
 
 from ..event import Event
 from ..registry import Registry
+from .exact import parse_entity_ids, parse_sources, split_unless_repeated
 from .patterns import ALL_TYPES, NO_TYPES, TypePatterns, parse_patterns
 
 #: The most values that a query may have, over all criteria.
 MAX_VALUES = 256
 
 EVENT_TYPE = "event_type"
+ENTITY_ID = "entity_id"
+SOURCE = "source"
 
 
 class Criterion(Protocol):
@@ -60,6 +63,8 @@ def split_at_commas(values: Sequence[str]) -> list[str]:
 #: Every kind of criterion by its parameter's name.
 CRITERIA: Registry[CriterionKind] = Registry("criterion")
 CRITERIA.register(EVENT_TYPE, CriterionKind(split_at_commas, parse_patterns))
+CRITERIA.register(ENTITY_ID, CriterionKind(split_unless_repeated, parse_entity_ids))
+CRITERIA.register(SOURCE, CriterionKind(split_unless_repeated, parse_sources))
 
 
 class MalformedQuery(ValueError):

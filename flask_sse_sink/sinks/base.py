@@ -16,6 +16,7 @@ from ..retention import Retention
 from ..stream.admission import Admission
 from ..stream.client import Client
 from ..stream.direct_socket import DirectSockets
+from ..stream.heartbeats import Heartbeats
 from ..stream.memory import Memory
 from ..stream.watcher import Watcher
 
@@ -26,6 +27,7 @@ class Parts(NamedTuple):
     relay: Relay
     publisher: Publisher
     watcher: Watcher
+    heartbeats: Heartbeats
     retention: Retention
 
 

@@ -137,6 +137,7 @@ class SSE(Sink):
         session = Session(_this_app(), client, slot, membership, parts.watcher)
         session.environ = request.environ
         session.connection = Connection.of(request.environ)
+        session.heartbeats = parts.heartbeats
         session.direct = self._host.direct_sockets.of(request.environ)
         bound = self.settings.replay
         if bound.on:

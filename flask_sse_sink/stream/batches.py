@@ -12,9 +12,13 @@ from . import frame
 from .client import Client
 from .connection import SILENCE
 from .direct_socket import DirectSocket
+from .heartbeats import Heartbeats
 from .replay import Replay
 from .response import warn_altered
 from .write_batch import WriteBatch
+
+# When the stream's own thread sends a heartbeat although another thread should have sent it.
+_FALLBACK_SECONDS = 60.0
 
 _NEW, _STARTED, _LIVE, _ENDED = range(4)
 
@@ -25,15 +29,33 @@ class Batches:
     The first holds ``info: connected``. Then come the events that the client missed, if it has a
     ``replay``; then live events as they come, and heartbeats; at last ``info: closing``, unless
     the peer is gone. With a replay nothing is lost: what doesn't fit into the client's queue is
-    read from the log. With a ``direct`` socket, live events are also sent past this.
+    read from the log. With a ``direct`` socket, live events are also sent past this, and
+    ``heartbeats`` sends the heartbeats.
     """
 
-    __slots__ = ("_catch_up", "_client", "_direct", "_replay", "_size", "_state")
+    __slots__ = (
+        "_catch_up",
+        "_client",
+        "_direct",
+        "_heartbeats",
+        "_quiet_seconds",
+        "_replay",
+        "_size",
+        "_state",
+    )
 
-    def __init__(self, client: Client, replay: Replay | None, direct: DirectSocket | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        replay: Replay | None,
+        direct: DirectSocket | None,
+        heartbeats: Heartbeats | None = None,
+    ) -> None:
         self._client = client
         self._replay = replay
         self._direct = direct
+        self._heartbeats = heartbeats
+        self._quiet_seconds: float = client.settings.heartbeat_timeout
         self._state = _NEW
         self._size = 0
         self._catch_up: CatchUp | None = None
@@ -72,13 +94,15 @@ class Batches:
             return
         if self._direct.opens(self._size):
             self._client.queue.sender.open(self._direct.send)
+            if self._heartbeats is not None and self._heartbeats.add(self._client):
+                self._quiet_seconds = max(2 * self._quiet_seconds, _FALLBACK_SECONDS)
         else:
             warn_altered("the first bytes of one didn't go out as they were")
 
     def _live(self) -> WriteBatch | None:
         client = self._client
         try:
-            batch = client.queue.take(client.settings.heartbeat_timeout)
+            batch = client.queue.take(self._quiet_seconds)
         except queue.Empty:
             return WriteBatch(self._heartbeat())
         if batch.rest is not None:

@@ -90,6 +90,24 @@ class Chunk:
         return type(self)(frames) if frames else None
 
 
+class Notice(Chunk):
+    """A notice without events, in chunked coding already: it is sent directly, and waits nowhere.
+
+    ``made_at`` is on the monotonic clock.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, wire: bytes, made_at: float, last_id: int = -1) -> None:
+        self.frames = []
+        self.first_id = self.last_id = last_id
+        self.count = 0
+        self.size = len(wire)
+        self.wire = wire
+        self.stored_at = 0.0
+        self.made_at = made_at
+
+
 def split(frames: list[Frame]) -> Iterator[Chunk]:
     """Yield the frames as chunks of :data:`CHUNK_BYTES` at most, or of one larger frame."""
     begin = size = 0

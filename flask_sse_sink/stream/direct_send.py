@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
-from .chunk import Chunk
+from .chunk import Chunk, Notice
 
 #: The flag with which a send takes what the kernel has room for, and never waits.
 DONT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
@@ -107,6 +107,37 @@ class DirectSender:
         self._sending = False
         queue.put_nowait(chunk)
         return 0
+
+    def send_notice(self, wire: bytes, now: float) -> bool:
+        """Send a notice, which is coded already, if the thread is idle; return whether it was.
+
+        ``now`` is on the monotonic clock. To be called in turn with :meth:`send`. What the socket
+        doesn't take is written by the thread.
+        """
+        queue = self._queue
+        if queue is None:
+            return False
+        self._sending = True
+        if not self._idle:
+            self._sending = False
+            return False
+        sent = 0
+        try:
+            sent = self._write(wire, DONT_WAIT)  # type: ignore[misc] # idle implies it
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._fail(queue, error)
+            return False
+        except BaseException:
+            self._fail(queue, InterruptedError("nobody knows how much was sent"))
+            raise
+        if sent < len(wire):
+            queue.put_rest(Notice(wire, now, self._last_id), sent)
+        else:
+            self._quiet_since = now
+            self._sending = False
+        return True
 
     def _fail(self, queue: Queue, error: OSError) -> None:
         self.error = error

@@ -19,6 +19,7 @@ from .batches import Batches, jittered_retry_ms
 from .client import Client
 from .connection import Connection
 from .direct_socket import DirectSocket
+from .heartbeats import Heartbeats
 from .membership import Membership
 from .replay import Replay
 from .watcher import Watcher
@@ -48,7 +49,8 @@ class Session:
     The generator that iterating makes refers to the session, and the session not to it. Otherwise
     the two would be a cycle, which only the garbage collector finds, and late.
 
-    ``connection``, ``direct``, ``replay`` and ``environ`` stay None where the stream has none.
+    ``connection``, ``direct``, ``replay``, ``heartbeats`` and ``environ`` stay None where the
+    stream has none.
     """
 
     # There is one for each of thousands of streams. What has to be undone stands in the methods,
@@ -64,6 +66,7 @@ class Session:
         "connection",
         "direct",
         "environ",
+        "heartbeats",
         "replay",
     )
 
@@ -76,6 +79,7 @@ class Session:
         self.connection: Connection | None = None
         self.direct: DirectSocket | None = None
         self.replay: Replay | None = None
+        self.heartbeats: Heartbeats | None = None
         self.environ: dict[str, Any] | None = None
         self._app = app
         self._membership = membership
@@ -97,7 +101,7 @@ class Session:
             yield frame.busy(jittered_retry_ms(client))
             return
         try:
-            batches = Batches(client, self.replay, self.direct)
+            batches = Batches(client, self.replay, self.direct, self.heartbeats)
             while (batch := batches.next()) is not None:
                 client.missed += batch.lost
                 if batch.data:
@@ -197,6 +201,8 @@ class Session:
             steps.callback(self._counts.ended, client.reason)
             steps.callback(self._announce, signals.client_disconnected)
             steps.callback(self._membership.leave)
+            if self.heartbeats is not None:
+                steps.callback(self.heartbeats.discard, client)
 
     def _announce(self, signal: NamedSignal) -> None:
         signals.emit(signal, self._app, sink=self.client.sink, client=self.client)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from .. import metrics
 from ..event import Event
 from ..filters import Filter
+from ..filters.index import FilterIndex
 from .chunk import Chunk, split
 from .client import Client
 from .delivery import Delivery
@@ -19,6 +20,8 @@ from .memory import Memory
 class _Group:
     """The clients with one filter; ``senders`` is replaced, never changed in place."""
 
+    __slots__ = ("members", "senders")
+
     def __init__(self) -> None:
         self.members: dict[Client, None] = {}
         self.senders: tuple[DirectSender, ...] | None = ()
@@ -27,8 +30,8 @@ class _Group:
 class Subscribers:
     """The clients of the sink ``name``, grouped by their filters, and the dispatch to them.
 
-    ``match`` is the sink's own filter. Each event is matched once for each different filter.
-    Clients whose filters let the same events of a delivery through share one chunk.
+    ``match`` is the sink's own filter. An index finds the groups whose filters let an event
+    through. Clients that get the same events of a delivery share one chunk.
     """
 
     def __init__(self, name: str, match: Filter, memory: Memory) -> None:
@@ -40,6 +43,7 @@ class Subscribers:
     def reset(self) -> None:
         """Forget every client, as a child process must after a fork."""
         self._groups: dict[Filter, _Group] = {}
+        self._index: FilterIndex[_Group] = FilterIndex()
         self._apart: dict[Client, None] = {}
         self._lock = threading.Lock()
 
@@ -65,7 +69,10 @@ class Subscribers:
         """Let the client have all events from now on. To be called under the relay's lock."""
         with self._lock:
             self._apart.pop(client, None)
-            group = self._groups.setdefault(client.filter, _Group())
+            group = self._groups.get(client.filter)
+            if group is None:
+                group = self._groups[client.filter] = _Group()
+                self._index.add(group, client.filter)
             group.members[client] = None
             group.senders = None
 
@@ -88,38 +95,30 @@ class Subscribers:
             group.senders = None
             if not group.members:
                 del self._groups[client.filter]
+                self._index.discard(group)
 
     def dispatch(self, delivery: Delivery) -> None:
         """Send to every client the events that the sink's filter and its own let through."""
-        matched = [n for n, event in enumerate(delivery) if self._match.matches(event)]
-        if not matched:
-            return
-        for indexes, groups in self._selected(delivery, matched).items():
+        for indexes, groups in self._selected(delivery).items():
             for chunk in split([delivery.frame(n) for n in indexes]):
                 self._send(chunk, groups)
 
     def _selected(
-        self, delivery: Sequence[Event], matched: list[int]
+        self, delivery: Sequence[Event]
     ) -> dict[tuple[int, ...], list[tuple[DirectSender, ...]]]:
         """Return which clients get which events, by the indexes of the events."""
-        every = tuple(matched)
+        by_group: dict[_Group, list[int]] = {}
         selected: dict[tuple[int, ...], list[tuple[DirectSender, ...]]] = {}
-        for filter, senders in self._senders():
-            indexes = every
-            if not filter.everything:
-                indexes = tuple([n for n in matched if filter.matches(delivery[n])])
-            if indexes:
-                selected.setdefault(indexes, []).append(senders)
-        return selected
-
-    def _senders(self) -> list[tuple[Filter, tuple[DirectSender, ...]]]:
         with self._lock:
-            senders = []
-            for filter, group in self._groups.items():
+            for n, event in enumerate(delivery):
+                if self._match.matches(event):
+                    for group in self._index.matching(event):
+                        by_group.setdefault(group, []).append(n)
+            for group, indexes in by_group.items():
                 if group.senders is None:
                     group.senders = tuple([client.queue.sender for client in group.members])
-                senders.append((filter, group.senders))
-            return senders
+                selected.setdefault(tuple(indexes), []).append(group.senders)
+        return selected
 
     def _send(self, chunk: Chunk, groups: list[tuple[DirectSender, ...]]) -> None:
         for senders in groups:

@@ -101,7 +101,9 @@ def test_heartbeats_come_in_quiet_times_and_wake_no_thread(heartbeats: Heartbeat
     # All events up to the relay's cursor were handed to it.
     assert set(replaying.written) == {coded(frame.heartbeat(7))}
     for each in (quiet, replaying):
-        gaps = [later - at for at, later in zip([each.began, *each.times], each.times, strict=False)]
+        gaps = [
+            later - at for at, later in zip([each.began, *each.times], each.times, strict=False)
+        ]
         assert all(0.85 < gap < 2.5 for gap in gaps), gaps
         assert each.batches == []
         each.end()

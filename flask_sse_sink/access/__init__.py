@@ -1,0 +1,1 @@
+"""Access: who may publish what, and who may read what."""

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 # How often a worker is asked whether it is to end: gunicorn calls no hook when a worker is told
 # to end, and none when a worker is recycled.
 _ENDING_SECONDS = 0.1
-_TICK_SECONDS = 0.5
+_STALL_SECONDS = 0.5
 _CHECK_SECONDS = 1.0
 
 
@@ -64,7 +64,7 @@ class Runtime:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._pid = 0
-        #: Says whether the process is about to end; asked ten times a second where it is set.
+        #: Says whether the process is about to end; asked ten times a second.
         self.ending: Callable[[], bool] | None = None
         server = self.settings.server
         self.admission = Admission(server.max_clients, server.max_clients_per_address)
@@ -113,7 +113,9 @@ class Runtime:
             heartbeats = Heartbeats(relay)
             heartbeats.start()
             undo.callback(heartbeats.stop)
-            watcher = Watcher(self._tick, _ENDING_SECONDS if self.ending else self._tick_seconds())
+            stall_seconds = self._stall_seconds()
+            tick_seconds = _ENDING_SECONDS if self.ending else stall_seconds
+            watcher = Watcher(self._tick, tick_seconds, stall_seconds)
             undo.callback(watcher.stop)
             watcher.start()
             undo.pop_all()
@@ -202,10 +204,10 @@ class Runtime:
 
     # What is done from time to time, on the watcher's thread.
 
-    def _tick_seconds(self) -> float:
+    def _stall_seconds(self) -> float:
         """Return how often the watcher has to look for stalled streams."""
         shortest = min((sink.write_timeout for sink in self.sinks.values()), default=1.0)
-        return max(_ENDING_SECONDS, min(_TICK_SECONDS, shortest / 4))
+        return max(_ENDING_SECONDS, min(_STALL_SECONDS, shortest / 4))
 
     def _tick(self) -> None:
         if self._app() is None:

@@ -38,12 +38,17 @@ class _Watched:
 class Watcher:
     """One thread that waits for any of the connections to hang up, and looks for stalled ones.
 
-    ``tick`` is called at least every ``tick_seconds`` on that thread. Where the system has no
-    epoll, the watcher only looks for stalls; a peer that hangs up is noticed by the next write.
+    ``tick`` is called at least every ``tick_seconds`` on that thread, which looks for stalls every
+    ``stall_seconds``, by default as often. Where the system has no epoll, the watcher only looks
+    for stalls; a peer that hangs up is noticed by the next write.
     """
 
-    def __init__(self, tick: Callable[[], None], tick_seconds: float) -> None:
+    def __init__(
+        self, tick: Callable[[], None], tick_seconds: float, stall_seconds: float = 0.0
+    ) -> None:
         self.tick_seconds = tick_seconds
+        self._stall_seconds = stall_seconds
+        self._next_stalls = 0.0
         self._tick = tick
         self._ticked = 0.0
         # By descriptor. An entry is removed before its descriptor is closed and may be used again.
@@ -162,7 +167,10 @@ class Watcher:
         now = time.monotonic()
         if now - self._ticked >= self.tick_seconds * 0.9:
             self._ticked = now
-            self._look_for_stalls(now)
+            if now >= self._next_stalls:
+                # Thousands of connections are looked at: not more often than needed.
+                self._next_stalls = now + self._stall_seconds
+                self._look_for_stalls(now)
             self._tick()
 
     def _run_calls(self) -> None:

@@ -61,13 +61,16 @@ class _Join:
 class Relay:
     """Holds a cursor into the log, and moves it forward as events are delivered.
 
-    There are three locks:
+    There are four locks:
 
     - ``_pumping`` is held by the thread that delivers. It is only ever tried without blocking: if
       another thread is delivering already, :meth:`pump` returns, and that thread looks once more.
     - ``_lock`` guards the cursor.
     - ``_turnstile`` keeps those who want ``_lock`` in order, so that a thread which delivers page
       after page can't starve clients that wait to join.
+
+    - ``_delivering`` is held while events are handed out, and not while the log is read: what is
+      done between two deliveries doesn't wait for a log that hangs.
 
     The tail thread waits on ``_released`` while another thread delivers. The cursor moves after a
     delivery, so that until then the log would report the same events as new, again and again.
@@ -85,6 +88,7 @@ class Relay:
         self._released = threading.Condition()
         self._tail_waits = False
         self._turnstile = threading.Lock()
+        self._delivering = threading.Lock()
         self._lock = threading.Lock()
         self._thread = SupervisedThread("sse-sink-relay", self._follow)
         self._backoff = Backoff()
@@ -176,11 +180,8 @@ class Relay:
 
     def between_deliveries(self, call: Callable[[int], object]) -> None:
         """Call ``call`` with the cursor, at a moment when nothing is being delivered."""
-        self._enter()
-        try:
+        with self._delivering:
             call(self._cursor)
-        finally:
-            self._lock.release()
 
     def join(self, add: Callable[[], None]) -> int:
         """Call ``add`` at a place in the order of events, and return the cursor there.
@@ -259,9 +260,10 @@ class Relay:
             # Ids have no holes, except where the oldest events were pruned.
             if first_id > self._cursor + 1:
                 self._report_gap(self._cursor + 1, first_id - 1)
-            self._listener.on_events(envelopes)
-            self._watch.newest = envelopes[-1]
-            self._cursor = envelopes[-1][0]
+            with self._delivering:
+                self._listener.on_events(envelopes)
+                self._watch.newest = envelopes[-1]
+                self._cursor = envelopes[-1][0]
             ended = time.monotonic()
             self._not_before = ended + min(ended - began, LONGEST_PAUSE_SECONDS)
         return len(envelopes) == PAGE

@@ -200,3 +200,30 @@ def test_a_client_whose_thread_is_busy_has_none(heartbeats: Heartbeats) -> None:
     wait_until(lambda: len(other.written) > 1, "the other has two")
     assert heartbeats.clients == 2
     other.end()
+
+
+def test_a_log_that_hangs_delays_no_heartbeat(tmp_path: Path) -> None:
+    reading, goes_on = threading.Event(), threading.Event()
+
+    class Hanging(SQLiteLog):
+        def read(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+            reading.set()
+            assert goes_on.wait(30)
+            return super().read(after, limit)
+
+    log = Hanging(tmp_path / "events.db")
+    relay = Relay(log, _Listener())
+    relay.begin(after=0)
+    heartbeats = Heartbeats(relay)
+    heartbeats.start()
+    client = Waiting()
+    heartbeats.add(client.client)
+    pump = threading.Thread(target=relay.pump)
+    pump.start()
+    assert reading.wait(20)
+    wait_until(lambda: len(client.written) > 1, "two heartbeats")
+    goes_on.set()
+    pump.join(20)
+    client.end()
+    heartbeats.stop()
+    log.close()

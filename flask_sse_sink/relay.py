@@ -257,10 +257,10 @@ class Relay:
         if envelopes:
             began = time.monotonic()
             first_id = envelopes[0][0]
-            # Ids have no holes, except where the oldest events were pruned.
-            if first_id > self._cursor + 1:
-                self._report_gap(self._cursor + 1, first_id - 1)
             with self._delivering:
+                # Ids have no holes, except where the oldest events were pruned.
+                if first_id > self._cursor + 1:
+                    self._report_gap(self._cursor + 1, first_id - 1)
                 self._listener.on_events(envelopes)
                 self._watch.newest = envelopes[-1]
                 self._cursor = envelopes[-1][0]

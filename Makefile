@@ -46,7 +46,7 @@ pythons:
 
 # What the two above run, in the environment that VENV names.
 units-and-servers:
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile tests/unit tests/server
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile tests/unit tests/server
 
 # The fault tests, longer: ten rounds of them, the last with 200,000 clients that come and go.
 soak: $(VENV)/.test

@@ -99,7 +99,7 @@ def test_filters_and_sinks_share_the_frames_of_what_waits() -> None:
     queries = ["", "a.*", *(f"a.b,none.n{n}" for n in range(60))]
     first, clients = subscribed(memory, *queries)
     second, others = subscribed(memory, *queries)
-    deliver([first, second], [event(id, 10_000) for id in (1, 2, 3)], memory)
+    deliver([first, second], [event(n, 10_000) for n in (1, 2, 3)], memory)
     waiting = [client.queue.waiting_frames for client in clients + others]
     assert len({tuple(map(id, frames)) for frames in waiting}) == 1
     assert 30_000 < memory.used < 32_000

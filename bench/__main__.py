@@ -17,7 +17,8 @@ from .clients import raise_descriptor_limit
 from .machine import commit, machine, versions
 from .results import FOLDER, Result, write
 from .run import Options, Run
-from .scenarios import COMPARED, SCENARIOS, WINDOW, Scenario, named
+from .scenario import WINDOW, Scenario
+from .scenarios import COMPARED, SCENARIOS, named
 from .system import ROOT, System
 
 
@@ -46,6 +47,7 @@ def arguments() -> argparse.Namespace:
     add("--against", type=Path, metavar="PATH", help="compare with another checkout, in turn")
     add("--runs", type=int, default=1, help="repetitions; tables show the medians")
     add("--seconds", type=float, help="how long each scenario lasts, to try it")
+    add("--clients", type=int, help="the most clients of a scenario, to try it")
     add("--workers", type=int, help="worker processes, if a system can have several")
     add("--project", type=Path, default=ROOT, metavar="PATH", help="the checkout to measure")
     add("--folder", type=Path, default=ROOT / "data", help="where servers keep their files")
@@ -109,6 +111,7 @@ def measure(options: argparse.Namespace) -> Result:
                 runs=options.runs,
                 workers=options.workers,
                 seconds=options.seconds,
+                clients=options.clients,
                 only_default=not (options.all or options.scenario or options.against),
             ),
             systems,

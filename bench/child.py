@@ -1,12 +1,14 @@
 """Parts of the load that run in processes of their own, so that each has a core if there is one.
 
-The child prints ``ready``, waits for a line, does its work, and prints a report as JSON.
+The child reads its specification, a line of JSON, from standard input. It prints ``ready``, waits
+for a line, does its work, and prints a report as JSON.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 from types import TracebackType
@@ -21,7 +23,7 @@ T = TypeVar("T")
 
 
 class Child:
-    """``python -m bench.MODULE SPEC``, which is ready; leaving the context ends it.
+    """``python -m bench.MODULE``, which is ready; leaving the context ends it.
 
     :raises RuntimeError: it ended before it was ready.
     """
@@ -29,7 +31,7 @@ class Child:
     def __init__(self, module: str, spec: msgspec.Struct) -> None:
         self._name = module
         self._process = subprocess.Popen(
-            python("-m", f"bench.{module}", msgspec.json.encode(spec).decode()),
+            python("-m", f"bench.{module}"),
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -37,6 +39,8 @@ class Child:
         )
         assert self._process.stdin and self._process.stdout
         self._input, self._output = self._process.stdin, self._process.stdout
+        # Not as an argument: a list of some thousand events is too long for one.
+        self.write(msgspec.json.encode(spec) + b"\n")
 
     def __enter__(self) -> Child:
         if self._output.readline() != b"ready\n":
@@ -61,6 +65,13 @@ class Child:
         """Return the descriptor that can be read when the report is there."""
         return self._output.fileno()
 
+    def has_reported(self) -> bool:
+        """Return whether the report is there, or the child has ended."""
+        # Not select(), which can't watch the descriptors beyond 1,024.
+        poll = select.poll()
+        poll.register(self._output, select.POLLIN)
+        return bool(poll.poll(0))
+
     def go(self) -> None:
         """Let the child begin."""
         self.write(b"\n")
@@ -79,6 +90,14 @@ class Child:
         if not line:
             raise RuntimeError(f"the {self._name} ended without a report")
         return msgspec.json.decode(line, type=kind)
+
+
+def specification(kind: type[T]) -> T:
+    """Return, in the child, what it is to do.
+
+    Nothing comes after the specification until the child is ready, so a buffer keeps nothing back.
+    """
+    return msgspec.json.decode(sys.stdin.buffer.readline(), type=kind)
 
 
 def ready() -> None:

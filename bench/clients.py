@@ -15,7 +15,8 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 
 from .board import CAPACITY, Board
-from .wire import WARM_UP, BadAnswer, Reader
+from .gaps import Gaps
+from .wire import HEARTBEAT, WARM_UP, BadAnswer, Reader, feed
 
 # The socket module has no name for it. With it the kernel stamps the moment at which bytes
 # reached a socket, so that a latency doesn't include the time until this process read them.
@@ -40,7 +41,7 @@ class Clients:
     def __init__(self, ports: Sequence[int], board: Board) -> None:
         self._ports = itertools.cycle(ports)
         self._board = board
-        self._reader = Reader()
+        self._reader = Reader(feed)
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         self._states: dict[int, int] = {}
@@ -61,6 +62,8 @@ class Clients:
         self.bytes = 0
         self.reads = 0
         self.last_ns = 0
+        self.heartbeats = Gaps()
+        """The heartbeats, if no events came."""
 
     def __len__(self) -> int:
         return len(self._sockets)
@@ -194,7 +197,9 @@ class Clients:
                 continue
             # A warm-up event, or one that comes late, from the scenario before.
             received -= 1
-            if number == WARM_UP:
+            if number == HEARTBEAT:
+                self.heartbeats.add(fd, now)
+            elif number == WARM_UP:
                 self._warm.add(fd)
         self.received[fd] += received
         return done

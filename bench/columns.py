@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from .ratios import RATIOS, Value
 from .results import Row
-
-BASES = ("nchan", "sse-starlette")
-"""The peers that others' processor time is divided by."""
-
-Value = Callable[[Row], float | None]
 
 
 class Column(NamedTuple):
@@ -48,6 +44,15 @@ def _mib(row: Row) -> float | None:
 
 def _step(name: str, better: Literal["less"] | None = None) -> Column:
     return Column(f"{name} µs", lambda row: row.steps_us.get(name), 2, better)
+
+
+def _gap(name: str) -> Column:
+    return Column(
+        f"{name} gap s",
+        lambda row: row.gap_seconds.get(name),
+        2,
+        "less" if name == "max" else None,
+    )
 
 
 _FANOUT = (
@@ -99,6 +104,37 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("MiB", _mib),
         Column("server MiB", lambda row: row.server_mib, 0, "less"),
     ),
+    "own": (
+        Column("clients", lambda row: row.clients),
+        Column("events/s", lambda row: row.rate),
+        Column("CPU µs/event", lambda row: row.cpu_us_per_event, 0, "less"),
+        Column("p50 ms", lambda row: row.p50_ms, 2, "less"),
+        Column("p99 ms", lambda row: row.p99_ms, 2, "less"),
+        Column("missing", lambda row: row.missing),
+        Column("idle CPU %", lambda row: row.idle_percent, 2),
+        Column("load %", lambda row: row.load_percent),
+    ),
+    "heartbeat": (
+        Column("clients", lambda row: row.clients),
+        Column("timeout s", lambda row: row.heartbeat_seconds),
+        Column("idle CPU %", lambda row: row.idle_percent, 2, "less"),
+        *(_gap(name) for name in ("min", "median", "max")),
+        Column("p50 ms", lambda row: row.p50_ms, 2, "less"),
+        Column("p99 ms", lambda row: row.p99_ms, 2, "less"),
+        Column("missing", lambda row: row.missing),
+        Column("load %", lambda row: row.load_percent),
+    ),
+    "reconnect": (
+        Column("clients", lambda row: row.clients),
+        Column("all back s", lambda row: row.returned_seconds, 2, "less"),
+        Column("all events s", lambda row: row.seconds, 2, "less"),
+        Column("CPU µs/client", lambda row: row.cpu_us, 0, "less"),
+        Column("missing", lambda row: row.missing),
+        Column("repeated", lambda row: row.repeated),
+        Column("ingest p99 ms", lambda row: row.p99_ms, 1, "less"),
+        Column("calm p99 ms", lambda row: row.calm_p99_ms, 1),
+        Column("load %", lambda row: row.load_percent),
+    ),
     "steps": (
         Column("events a POST", lambda row: row.batch),
         *(_step(name) for name in ("view", "decode", "store", "read back", "encode", "join")),
@@ -116,23 +152,13 @@ def figure(column: Column, rows: Sequence[Row]) -> float | None:
 def columns(kind: str, rows: Sequence[Row]) -> list[Column]:
     """Return the columns of a table with these rows: those in which some row has a figure.
 
-    Processor time of a delivery is followed by its ratio to that of the peers in ``BASES``.
+    A figure is followed by its ratios to bases that are among the rows.
     """
     found: list[Column] = []
     for column in COLUMNS[kind]:
         if figure(column, rows) is not None:
             found.append(column)
-        if column.heading == "CPU µs/delivery":
-            for name in BASES:
-                base = figure(column, [row for row in rows if row.system == name])
-                if base:
-                    found.append(Column(f"× {name}", _divided(column.value, base), 2))
+        for ratio in RATIOS.get(kind, ()):
+            if ratio.of == column.heading and (value := ratio.value(column.value, rows)):
+                found.append(Column(ratio.heading, value, 2, column.better))
     return found
-
-
-def _divided(value: Value, base: float) -> Value:
-    def ratio(row: Row) -> float | None:
-        found = value(row)
-        return None if found is None else found / base
-
-    return ratio

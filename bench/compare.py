@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from .columns import COLUMNS, Column
+from .columns import Column, columns
 from .results import Row
 from .system import THERE
 
@@ -41,9 +41,23 @@ def compare(rows: Sequence[Row]) -> Iterator[Compared]:
             if (row.scenario, row.system) == (scenario, system)
             and (scenario, system + THERE, row.run) in found
         ]
-        for column in COLUMNS[pairs[0][0].kind] if pairs else ():
+        if not pairs:
+            continue
+        kind = pairs[0][0].kind
+        for column in columns(kind, [row for row in rows if row.kind == kind]):
             if column.better and (compared := _compared(column, pairs)):
                 yield compared
+
+
+def only_in_one(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield the rows of scenarios that were measured only here, or only there."""
+    measured = {(row.scenario, row.system) for row in rows}
+    for row in rows:
+        other = (
+            row.system.removesuffix(THERE) if row.system.endswith(THERE) else row.system + THERE
+        )
+        if (row.scenario, other) not in measured:
+            yield row
 
 
 def _compared(column: Column, pairs: Sequence[tuple[Row, Row]]) -> Compared | None:

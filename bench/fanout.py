@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
 
+from .audience import audience
 from .child import Child
 from .publisher import Report
 from .replay import Report as ReplayReport
 from .replay import again_and_again
 from .results import Row
-from .scenarios import WINDOW, Scenario
-from .session import Session, types_of
+from .scenario import WINDOW, Scenario
+from .session import Session
 from .system import Usage
 
 _STALL_SECONDS = 1.0
@@ -36,15 +36,16 @@ def fanout(session: Session, scenario: Scenario) -> Row:
 
 
 class _FanOut:
-    """One measurement. ``expected`` says how many clients each event is for, in turn."""
+    """One measurement."""
 
     def __init__(self, session: Session, scenario: Scenario) -> None:
         self._session = session
         self._scenario = scenario
         self._clients = session.clients
         self._batch = scenario.batch or 1
-        self._expected = expected(scenario, len(session.clients))
-        # Event number n is of type n % filters.
+        self._audience = audience(scenario, len(session.clients))
+        self._expected = self._audience.expected
+        # Event number n has topic n % topics.
         self._first = session.next + -session.next % len(self._expected)
         self._window = 0
         if not scenario.rate:
@@ -55,7 +56,7 @@ class _FanOut:
     def measure(self) -> Row:
         scenario = self._scenario
         spec = self._session.spec(
-            types_of(scenario.filters),
+            self._audience.topics,
             batch=scenario.batch,
             seconds=scenario.seconds,
             rate=scenario.rate,
@@ -70,7 +71,7 @@ class _FanOut:
             publisher.go()
             self._deliver(publisher)
             report = publisher.report(Report)
-            self._drain(due(report.events, self._expected))
+            self._drain(self._audience.due(report.events))
             usage.stop()
         self._session.next = self._first + report.events
         row = self._row(report, usage)
@@ -118,11 +119,16 @@ class _FanOut:
             max(self._expected[number % len(self._expected)] - clients.counts[number], 0)
             for number in range(self._first, self._first + report.events)
         )
-        row.repeated = row.deliveries + row.missing - due(report.events, self._expected)
+        row.repeated = row.deliveries + row.missing - self._audience.due(report.events)
         row.notes = self._notes(report)
+        row.cpu_percent = 100 * usage.server / usage.seconds
+        row.cpu_us_per_event = usage.server * 1e6 / max(report.events, 1)
+        row.load_percent = 100 * max(
+            usage.own / usage.seconds, report.cpu_seconds / max(report.seconds, 0.1)
+        )
         if row.deliveries:
             self._figures(row, report, usage)
-        else:
+        elif any(self._expected):
             row.notes.append("nothing was delivered")
         return row
 
@@ -136,12 +142,9 @@ class _FanOut:
         row.p50_ms = times[deliveries // 2] / 1e6
         row.p99_ms = times[min(deliveries * 99 // 100, deliveries - 1)] / 1e6
         row.bytes_per_delivery = clients.bytes / deliveries
-        row.cpu_percent = 100 * usage.server / usage.seconds
         row.cpu_us = usage.server * 1e6 / deliveries
-        row.cpu_us_per_event = usage.server * 1e6 / max(report.events, 1)
         row.helper_cpu_us = {name: used * 1e6 / deliveries for name, used in usage.helpers.items()}
         row.load_cpu_us = usage.own * 1e6 / deliveries
-        row.load_percent = 100 * usage.own / usage.seconds
 
     def _notes(self, report: Report) -> list[str]:
         clients, scenario = self._clients, self._scenario
@@ -161,17 +164,3 @@ class _FanOut:
         if self._stalls:
             notes.append(f"stalled {self._stalls} times, because events were lost")
         return notes
-
-
-def expected(scenario: Scenario, clients: int) -> list[int]:
-    """Return how many clients the events are for: event *n* for item *n* modulo the length."""
-    if not scenario.filters:
-        return [clients]
-    asking = clients - scenario.others
-    return [len(range(number, asking, scenario.filters)) for number in range(scenario.filters)]
-
-
-def due(events: int, expected: Sequence[int]) -> int:
-    """Return how many deliveries so many events make."""
-    whole, rest = divmod(events, len(expected))
-    return whole * sum(expected) + sum(expected[:rest])

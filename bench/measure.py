@@ -7,16 +7,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from .audience import audience
 from .board import Board
 from .child import Child
 from .clients import Clients
 from .fanout import fanout
+from .heartbeat import heartbeat
+from .own import own, refuse_without_filter
 from .publisher import Report
+from .reconnect import reconnect
 from .replay import catch_up
 from .results import Row
-from .scenarios import Scenario
-from .session import Session, types_of
-from .system import EVENT_TYPE, Setting, System, Usage
+from .scenario import Scenario
+from .session import Session
+from .system import Setting, System, Usage
 
 _FIRST = 16
 _CLOSE_SECONDS = 0.5
@@ -28,6 +32,7 @@ def measure(system: System, setting: Setting, scenarios: Sequence[Scenario]) -> 
     :raises RuntimeError: the server didn't start, or clients received nothing.
     :raises OSError: it doesn't accept connections.
     :raises BadAnswer: it answers something other than a stream.
+    :raises Unsuited: it lacks what the scenarios are about.
     """
     alone = [each for each in scenarios if each.kind in _WITHOUT_CLIENTS]
     together = [each for each in scenarios if each.kind in _WITH_CLIENTS]
@@ -46,6 +51,8 @@ def measure(system: System, setting: Setting, scenarios: Sequence[Scenario]) -> 
         for each in alone:
             yield _WITHOUT_CLIENTS[each.kind](session, each)
         if together:
+            if scenarios[0].own:
+                refuse_without_filter(session, scenarios[0])
             connected = _connect_all(session, setting, together)
             for each in together:
                 yield _WITH_CLIENTS[each.kind](session, each, connected)
@@ -65,17 +72,17 @@ class _Connected:
 def _connect_all(session: Session, setting: Setting, scenarios: Sequence[Scenario]) -> _Connected:
     """Connect all clients, and publish until each has received an event."""
     wanted = min(max(each.clients for each in scenarios), setting.clients)
-    filters, others = scenarios[0].filters, scenarios[0].others
-    paths = _paths(session, wanted, filters, others)
+    asked = audience(scenarios[0], wanted)
+    paths = [session.stream(each) for each in asked.queries]
     server, clients, greets = session.server, session.clients, session.system.greets
     # A server's first clients cost more, as it loads code for them; these aren't measured.
     with contextlib.closing(Clients(server.ports, session.board)) as first:
         first.connect(paths[:_FIRST], greeted=greets)
-        session.warm_up(first, filters)
+        session.warm_up(first, asked.heard[:_FIRST])
     time.sleep(_CLOSE_SECONDS)
     one_a_node = len(server.ports)
     clients.connect(paths[:one_a_node], greeted=greets)
-    session.warm_up(clients, filters)
+    session.warm_up(clients, asked.heard[:_FIRST])
     memory = server.pss_kib()
     helpers = {name: each.pss_kib() for name, each in server.helpers.items()}
     cpu, seconds = server.cpu_seconds(), 0.0
@@ -83,7 +90,7 @@ def _connect_all(session: Session, setting: Setting, scenarios: Sequence[Scenari
         seconds = clients.connect(paths[one_a_node:], greeted=greets)
     cpu = server.cpu_seconds() - cpu
     clients.cool()
-    session.warm_up(clients, filters + others)
+    session.warm_up(clients, asked.heard)
     return _Connected(
         clients=wanted - one_a_node,
         seconds=seconds,
@@ -93,16 +100,6 @@ def _connect_all(session: Session, setting: Setting, scenarios: Sequence[Scenari
             name: each.pss_kib() - helpers[name] for name, each in server.helpers.items()
         },
     )
-
-
-def _paths(session: Session, clients: int, filters: int, others: int) -> list[str]:
-    """Return each client's path: the types in turn, then one for each of the ``others``."""
-    if not filters:
-        return [session.path()] * clients
-    types = types_of(filters)
-    found = [types[number % filters] for number in range(clients - others)]
-    found += [f"{EVENT_TYPE}.{number}" for number in range(filters, filters + others)]
-    return [session.path(each) for each in found]
 
 
 def _ingest(session: Session, scenario: Scenario) -> Row:
@@ -178,6 +175,14 @@ def _fanout(session: Session, scenario: Scenario, connected: _Connected) -> Row:
     return fanout(session, scenario)
 
 
+def _own(session: Session, scenario: Scenario, connected: _Connected) -> Row:
+    return own(session, scenario)
+
+
+def _heartbeat(session: Session, scenario: Scenario, connected: _Connected) -> Row:
+    return heartbeat(session, scenario)
+
+
 def _steps(system: System, setting: Setting, scenario: Scenario) -> Row:
     return Row(
         system=system.label,
@@ -192,6 +197,7 @@ def _steps(system: System, setting: Setting, scenario: Scenario) -> Row:
 
 _WITHOUT_CLIENTS: dict[str, Callable[[Session, Scenario], Row]] = {
     "ingest": _ingest,
+    "reconnect": reconnect,
     "replay": catch_up,
 }
 _WITH_CLIENTS: dict[str, Callable[[Session, Scenario, _Connected], Row]] = {
@@ -199,4 +205,6 @@ _WITH_CLIENTS: dict[str, Callable[[Session, Scenario, _Connected], Row]] = {
     "memory": _memory,
     "idle": _idle,
     "fanout": _fanout,
+    "own": _own,
+    "heartbeat": _heartbeat,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -46,6 +47,7 @@ class Processes:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.port = port
+        self._before_restart: set[int] = set()
         self._log = folder / f"{Path(command[0]).name}-{port}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -99,6 +101,16 @@ class Processes:
     def pss_kib(self) -> float:
         """Return the proportional set size of all the processes together."""
         return sum(float(each.memory_full_info().pss) for each in self._all()) / 1024
+
+    def restart(self) -> None:
+        """Have gunicorn replace its workers; the port stays open meanwhile."""
+        self._before_restart = {each.pid for each in self._all()}
+        self._process.send_signal(signal.SIGHUP)
+
+    def cpu_seconds_since_restart(self) -> float:
+        """Return the processor time of the processes that began after the restart."""
+        began = (each for each in self._all() if each.pid not in self._before_restart)
+        return sum(map(_cpu_seconds, began))
 
     def _stop(self) -> None:
         """End the processes; kill those that haven't ended after ten seconds."""

@@ -1,6 +1,6 @@
 """The publisher: a process of its own that POSTs events over connections that stay open.
 
-    python -m bench.publisher SPEC
+    python -m bench.publisher
 
 After :func:`child.ready`, each byte on standard input allows one more request, where the
 specification asks for a window.
@@ -225,7 +225,7 @@ class Publisher:
 
 
 def main() -> None:
-    publisher = Publisher(msgspec.json.decode(sys.argv[1], type=Spec))
+    publisher = Publisher(child.specification(Spec))
     child.ready()
     child.tell(publisher.run())
 

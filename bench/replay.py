@@ -1,6 +1,6 @@
 """Replays: how fast one client catches up, and clients that replay again and again.
 
-    python -m bench.replay SPEC
+    python -m bench.replay
 
 runs the latter, in a process of their own, until a byte comes on standard input.
 """
@@ -17,7 +17,7 @@ import msgspec
 
 from . import child
 from .results import Row
-from .scenarios import Scenario
+from .scenario import Scenario
 from .session import Session, stored_types
 from .system import Usage
 from .wire import BadAnswer
@@ -123,7 +123,7 @@ def again_and_again(session: Session, clients: int) -> child.Child:
 
 
 def main() -> None:
-    spec = msgspec.json.decode(sys.argv[1], type=Spec)
+    spec = child.specification(Spec)
     selector = selectors.DefaultSelector()
     child.ready()
     selector.register(sys.stdin.fileno(), selectors.EVENT_READ)

@@ -15,11 +15,23 @@ from statistics import median
 from tabulate import tabulate
 
 from .columns import COLUMNS, columns, figure
-from .compare import compare
+from .compare import compare, only_in_one
 from .results import Result, Row, newest, read
 from .system import THERE
 
 _SATURATED = 85.0
+_KINDS = (
+    "memory",
+    "connect",
+    "idle",
+    "own",
+    "heartbeat",
+    "ingest",
+    "reconnect",
+    "replay",
+    "steps",
+)
+"""The kinds of scenarios with one table each, in their order."""
 
 Table = list[list[str]]
 """The headings, then the lines."""
@@ -29,12 +41,18 @@ def tables(result: Result) -> Iterator[tuple[str, Table]]:
     """Yield each table and its title."""
     if any(row.system.endswith(THERE) for row in result.rows):
         yield "this checkout (here) and the other one (there)", _comparison(result.rows)
+        for title, table in _tables(list(only_in_one(result.rows))):
+            yield f"{title}, measured in one checkout alone", table
         return
-    fanouts = [row for row in result.rows if row.kind == "fanout"]
+    yield from _tables(result.rows)
+
+
+def _tables(rows: Sequence[Row]) -> Iterator[tuple[str, Table]]:
+    fanouts = [row for row in rows if row.kind == "fanout"]
     for scenario in dict.fromkeys(row.scenario for row in fanouts):
         yield scenario, _table([row for row in fanouts if row.scenario == scenario])
-    for kind in ("memory", "connect", "idle", "ingest", "replay", "steps"):
-        if found := [row for row in result.rows if row.kind == kind]:
+    for kind in _KINDS:
+        if found := [row for row in rows if row.kind == kind]:
             yield kind, _table(found)
 
 

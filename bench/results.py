@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from .scenarios import Kind
+from .scenario import Kind
 from .system import ROOT
 
 FOLDER = ROOT / "bench" / "results"
@@ -27,8 +27,12 @@ class Row(msgspec.Struct, kw_only=True):
     batch: int | None = None
     filters: int | None = None
     rate: float | None = None
+    criterion: str = ""
+    """What every client asks for a value of its own of."""
+    heartbeat_seconds: float | None = None
     seconds: float | None = None
-    """From the first POST until the publisher had ended and the last delivery was made."""
+    """From the first POST until the publisher had ended and the last delivery was made; from a
+    restart until all clients had every event again."""
     events: int | None = None
     events_per_second: float | None = None
     deliveries: int | None = None
@@ -39,14 +43,24 @@ class Row(msgspec.Struct, kw_only=True):
     """Deliveries beyond one for each event and client."""
     cpu_us: float | None = None
     """Processor time of the server, user and system: for each delivery, or for each event where
-    nobody listens, or for each connect."""
+    nobody listens, or for each connect, or for each client that comes back."""
     cpu_us_per_event: float | None = None
+    """Of clients with filters of their own, without the idle time."""
+    idle_percent: float | None = None
+    """Of one core, the server's, while nothing is published."""
     helper_cpu_us: dict[str, float] = msgspec.field(default_factory=dict)
     """The same of its helpers, such as Redis; not in ``cpu_us``."""
     cpu_percent: float | None = None
     """Of one core, the server's."""
     p50_ms: float | None = None
     p99_ms: float | None = None
+    """Of the POSTs, where the server restarts."""
+    calm_p99_ms: float | None = None
+    """The same before the restart."""
+    gap_seconds: dict[str, float] = msgspec.field(default_factory=dict)
+    """Between two heartbeats of a client: the least, the median and the greatest."""
+    returned_seconds: float | None = None
+    """From the restart until the last client had a stream again."""
     bytes_per_delivery: float | None = None
     load_cpu_us: float | None = None
     """Processor time of the load generator itself, for each delivery."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from . import report
 from .measure import measure
 from .results import Row
-from .scenarios import Scenario, groups
-from .system import Setting, System
+from .scenario import Scenario, groups
+from .system import Setting, System, Unsuited
 from .wire import BadAnswer
 
 
@@ -25,6 +25,8 @@ class Options:
     workers: int | None = None
     seconds: float | None = None
     """How long each scenario lasts, instead of its own time."""
+    clients: int | None = None
+    """The most clients, instead of each scenario's own number."""
     only_default: bool = False
     """Whether a scenario is measured only with its default systems."""
 
@@ -67,18 +69,24 @@ class Run:
         folder.mkdir()
         if self.options.seconds:
             group = [dataclasses.replace(each, seconds=self.options.seconds) for each in group]
+        if self.options.clients:
+            group = [each.with_clients(self.options.clients) for each in group]
         clients = max(each.clients + each.replaying for each in group)
         setting = Setting(
             folder=folder,
             clients=min(clients, system.most_clients or clients),
-            workers=self.options.workers,
-            replay=bool(group[0].stored),
+            workers=self.options.workers or group[0].workers,
+            sink=group[0].sink,
         )
         try:
             for row in measure(system, setting, group):
                 row.run = run
                 self.rows.append(row)
                 print(f"  {report.line(row)}", flush=True)
+        except Unsuited as error:
+            names = ", ".join(each.name for each in group)
+            self.left_out[f"{system.label}, {names}"] = f"left out: {error}"
+            print(f"  left out: {error}", flush=True)
         except (OSError, RuntimeError, BadAnswer) as error:
             names = ", ".join(each.name for each in group)
             self.left_out[f"{system.label}, run {run} of {names}"] = f"failed: {error}"

@@ -1,18 +1,17 @@
-"""The scenarios: the load that each one puts on a system, and the systems that it suits."""
+"""The scenarios that can be measured, as data: one list, and so longer than other modules."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["ingest", "connect", "memory", "idle", "fanout", "replay", "steps"]
-
-WINDOW = 8
-"""Requests on their way at once in a flat-out scenario: so few that no peer's queue overflows."""
+from .scenario import NO_HEARTBEATS, Kind, Scenario
 
 OURS = ("sse-sink", "sse-sink-queue")
 PEERS = (*OURS, "nchan", "sse-starlette", "django-eventstream", "flask-sse", "generator")
+FLASK = ("flask", "flask-gthread")
+"""Bare Flask apps that take events and store none."""
 LOGS = ("sse-sink", "redis-always", "redis-1", "redis-2", "redis-4")
 _MANY = tuple(name for name in PEERS if name != "flask-sse")
 """The systems that can hold more than 1,000 clients."""
@@ -30,55 +29,6 @@ COMPARED = (
 
 STORED = 1_000_000
 REPLAYING = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scenario:
-    """One measurement."""
-
-    name: str
-    kind: Kind
-    clients: int = 0
-    rate: float = 0
-    """Requests a second; 0 is flat out: a window of requests is on its way."""
-    batch: int = 0
-    """Events in a request's array; 0 sends one event without an array."""
-    filters: int = 0
-    """Different ``event_type`` filters, given to the clients in turn; 0 is none."""
-    others: int = 0
-    """Clients, among ``clients``, whose filters differ and match no event."""
-    producers: int = 1
-    """Connections that POST to each node, of an ingest scenario."""
-    seconds: float = 4
-    stored: int = 0
-    """Events that the log holds before the scenario begins."""
-    events: int = 0
-    """Events that a replay goes over."""
-    rare: bool = False
-    """Whether the replay asks only for the type of every hundredth event."""
-    replaying: int = 0
-    """More clients, which replay the whole log again and again meanwhile."""
-    systems: tuple[str, ...] = PEERS
-    """The systems that can be measured with it."""
-    default: tuple[str, ...] = ()
-    """Those of them that a run without options measures with it."""
-
-    @property
-    def server(self) -> tuple[object, ...]:
-        """A key: scenarios with equal ones are measured on one server, one after the other."""
-        if self.kind == "steps":
-            return (self.name,)
-        if self.stored:
-            return ("stored", self.stored)
-        return (max(self.clients, 1), self.filters, self.others)
-
-
-def groups(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:
-    """Return the scenarios in groups that share a server, in the order of each first one."""
-    found: dict[tuple[object, ...], list[Scenario]] = {}
-    for each in scenarios:
-        found.setdefault(each.server, []).append(each)
-    return list(found.values())
 
 
 def named(names: Sequence[str]) -> list[Scenario]:
@@ -99,14 +49,14 @@ def named(names: Sequence[str]) -> list[Scenario]:
 def _ingest() -> Iterator[Scenario]:
     for batch, systems in ((0, PEERS), (100, OURS)):
         for producers in (1, 8):
-            few = OURS if batch else ("sse-sink", "nchan", "sse-starlette")
+            few = OURS if batch else ("sse-sink", "nchan", "sse-starlette", "flask")
             yield Scenario(
                 name=f"ingest-{batch or 1}x{producers}",
                 kind="ingest",
                 batch=batch,
                 producers=producers,
                 seconds=2,
-                systems=systems,
+                systems=(*systems, *FLASK),
                 default=few if producers == 8 else (),
             )
 
@@ -138,9 +88,17 @@ def _fanout(
 def _clients(
     clients: int, systems: tuple[str, ...], default: tuple[str, ...]
 ) -> Iterator[Scenario]:
-    for kind in ("connect", "memory"):
+    kinds: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+        ("connect", ("generator-worker",)),
+        ("memory", ()),
+    )
+    for kind, more in kinds:
         yield Scenario(
-            name=f"{kind}-{clients}", kind=kind, clients=clients, systems=systems, default=default
+            name=f"{kind}-{clients}",
+            kind=kind,
+            clients=clients,
+            systems=(*systems, *more),
+            default=default,
         )
 
 
@@ -188,6 +146,60 @@ def _nodes() -> Iterator[Scenario]:
         )
 
 
+def _own() -> Iterator[Scenario]:
+    for clients, workers in ((1, 1), (4000, 1), (1, 2), (10_000, 2)):
+        name = f"{clients}-workers-{workers}" if workers > 1 else f"{clients}"
+        yield _own_filters(f"own-type-{name}", "event_type", clients, workers)
+        yield _own_filters(f"own-entity-{name}", "entity_id", clients, workers)
+    nobody = _own_filters("own-nobody-4000", "event_type", 4000, 1)
+    yield dataclasses.replace(nobody, nobody=True)
+
+
+def _own_filters(
+    name: str, own: Literal["event_type", "entity_id"], clients: int, workers: int
+) -> Scenario:
+    return Scenario(
+        name=name,
+        kind="own",
+        clients=clients,
+        own=own,
+        rate=100,
+        seconds=8,
+        workers=workers,
+        # Heartbeats would stand in one of the two times and not in the other.
+        sink={"heartbeat_timeout": NO_HEARTBEATS},
+        systems=("sse-sink",),
+    )
+
+
+def _heartbeat() -> Iterator[Scenario]:
+    for name, timeout in (("heartbeat-4000", 5.0), ("heartbeat-4000-none", NO_HEARTBEATS)):
+        yield Scenario(
+            name=name,
+            kind="heartbeat",
+            clients=4000,
+            # Heartbeats are due 5 s after each event. The next event comes in the midst of them.
+            rate=1 / 5.2,
+            seconds=21,
+            sink={"heartbeat_timeout": timeout},
+            systems=("sse-sink", "sse-sink-queue"),
+        )
+
+
+def _reconnect() -> Iterator[Scenario]:
+    yield Scenario(
+        name="reconnect-4000",
+        kind="reconnect",
+        clients=4000,
+        rate=40,
+        producers=4,
+        # The most that the clients have to come back; it takes a few seconds on an idle machine.
+        seconds=60,
+        sink={"replay": True, "retry": 0.1},
+        systems=("sse-sink", "redis-1"),
+    )
+
+
 def _replay() -> Iterator[Scenario]:
     logs = ("sse-sink", "redis-1")
     for name, events, rare in (
@@ -202,6 +214,7 @@ def _replay() -> Iterator[Scenario]:
             events=events,
             rare=rare,
             stored=STORED,
+            sink={"replay": True},
             systems=logs,
         )
     for replaying in (0, REPLAYING):
@@ -216,6 +229,7 @@ def _replay() -> Iterator[Scenario]:
                 seconds=seconds,
                 stored=STORED,
                 replaying=replaying,
+                sink={"replay": True},
                 systems=logs,
             )
 
@@ -227,14 +241,25 @@ def _steps() -> Iterator[Scenario]:
 
 SCENARIOS = (
     *_ingest(),
-    Scenario(name="latency", kind="fanout", clients=1, rate=100, seconds=2, default=PEERS),
+    Scenario(
+        name="latency",
+        kind="fanout",
+        clients=1,
+        rate=100,
+        seconds=2,
+        systems=PEERS,
+        default=PEERS,
+    ),
     *_fanout(100, PEERS, {}),
     *_clients(1000, PEERS, PEERS),
-    Scenario(name="idle-1000", kind="idle", clients=1000, seconds=62),
+    Scenario(name="idle-1000", kind="idle", clients=1000, seconds=62, systems=PEERS),
     *_fanout(1000, PEERS, {20: PEERS, 0: PEERS}),
     *_clients(4000, _MANY, ()),
     *_fanout(4000, _MANY, {20: ("sse-sink", "nchan")}),
     *_filters(),
+    *_own(),
+    *_heartbeat(),
+    *_reconnect(),
     *_nodes(),
     *_replay(),
     *_steps(),

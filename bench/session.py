@@ -8,18 +8,21 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
+from .audience import Topic
 from .board import CAPACITY, Board
 from .child import Child
 from .clients import Clients
 from .publisher import Report, Spec
 from .results import Row
-from .scenarios import Scenario
+from .scenario import Scenario
 from .system import EVENT_TYPE, PLACE, Server, System
 from .wire import WARM_UP
 
 _WARM_UP_SECONDS = 60.0
 _RARE = f"{EVENT_TYPE}.rare"
-_A_HUNDRED = (*[EVENT_TYPE] * 99, _RARE)
+_A_HUNDRED = (*[Topic()] * 99, Topic(_RARE))
+_MANY_TOPICS = 500
+_BATCH = 100
 assert CAPACITY < WARM_UP
 
 
@@ -44,30 +47,39 @@ class Session:
             workers=self.server.workers,
         )
 
-    def spec(self, types: Sequence[str] = (EVENT_TYPE,), **more: Any) -> Spec:
-        """Return what a publisher is to do with events of these types, taken in turn."""
+    def spec(self, topics: Sequence[Topic] = (Topic(),), **more: Any) -> Spec:
+        """Return what a publisher is to do with events with these topics, taken in turn."""
         return Spec(
             **{"port": self.server.ports[0], **more},
             path=self.server.publish,
             board=str(self.board.path),
-            items=[self.system.item(each) for each in types],
+            items=[self.system.item(*each) for each in topics],
         )
 
     def path(self, *types: str, after: str = "") -> str:
         """Return the path of a stream: of these types, replayed after this id."""
         query = [f"event_type={','.join(types)}"] if types else []
         query += [f"last_event_id={after}"] if after else []
-        return self.server.stream + ("?" + "&".join(query) if query else "")
+        return self.stream("&".join(query))
 
-    def warm_up(self, clients: Clients, filters: int) -> None:
-        """Publish events until every client has received one.
+    def stream(self, query: str) -> str:
+        """Return the path of a stream with this query, which may be empty."""
+        return f"{self.server.stream}?{query}" if query else self.server.stream
+
+    def warm_up(self, clients: Clients, topics: Sequence[Topic]) -> None:
+        """Publish events with these topics until every client has received one.
 
         :raises RuntimeError: some clients received none, or publishing failed.
         """
-        seconds = max(0.3, filters / 400)
-        spec = self.spec(
-            types_of(filters), seconds=seconds, rate=max(4, filters * 2 / seconds), fixed=WARM_UP
-        )
+        if len(topics) > _MANY_TOPICS:
+            # Only this project has filters, and it takes batches.
+            spec = self.spec(
+                topics, batch=_BATCH, most=len(topics) + _BATCH - 1, seconds=20, fixed=WARM_UP
+            )
+        else:
+            seconds = max(0.3, len(topics) / 400)
+            rate = max(4, len(topics) * 2 / seconds)
+            spec = self.spec(topics, seconds=seconds, rate=rate, fixed=WARM_UP)
         until = time.monotonic() + _WARM_UP_SECONDS
         while clients.warm < len(clients):
             if time.monotonic() > until:
@@ -108,13 +120,6 @@ class Session:
         with urllib.request.urlopen(request, timeout=20) as answer:
             (id,) = json.load(answer)["ids"]
         return int(id)
-
-
-def types_of(filters: int) -> list[str]:
-    """Return the event types that so many filters ask for."""
-    if not filters:
-        return [EVENT_TYPE]
-    return [f"{EVENT_TYPE}.{number}" for number in range(filters)]
 
 
 def stored_types(*, rare: bool) -> tuple[str, ...]:

@@ -31,8 +31,8 @@ class Setting:
     clients: int
     workers: int | None = None
     """Worker processes; ``None`` leaves the benchmark's default."""
-    replay: bool = False
-    """Whether the sink replays."""
+    sink: Mapping[str, float | bool] = field(default_factory=dict)
+    """Settings of this project's sink."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +58,17 @@ class Server:
         """Return the processor time that all nodes have used so far."""
         return sum(each.cpu_seconds() for each in self.nodes)
 
+    def restart(self) -> None:
+        """Restart the workers of the first node."""
+        self.nodes[0].restart()
+
     def pss_kib(self) -> float:
         """Return the proportional set size of all nodes together."""
         return sum(each.pss_kib() for each in self.nodes)
+
+
+class Unsuited(Exception):
+    """The system can't be measured with a scenario; the message says why."""
 
 
 class System:
@@ -103,7 +111,7 @@ class System:
         """Return what each step of ingest costs: microseconds of processor time an event."""
         raise NotImplementedError
 
-    def item(self, event_type: str) -> str:
+    def item(self, event_type: str, entity_id: str | None = None) -> str:
         """Return an event's JSON as it is POSTed, with ``PLACE`` for its number.
 
         It is the envelope that this project makes of an event, so that all systems send about
@@ -114,7 +122,7 @@ class System:
                 "id": 100000,
                 "event_id": "evt_e4e4c7edb8434e9297c61d638d8ec2cd",
                 "event_type": event_type,
-                "entity_id": None,
+                "entity_id": entity_id,
                 "created_at": "2026-01-01T00:00:00.000000+00:00",
                 "data": _DATA,
                 "source": {"id": 1, "name": "default"},
@@ -127,14 +135,15 @@ def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def new_event(event_type: str) -> str:
-    """Return an event as this project's producers POST it."""
-    return _json({"event_type": event_type, "data": _DATA})
+def new_event(event_type: str, **more: str | None) -> str:
+    """Return an event as this project's producers POST it; ``None`` leaves a key out."""
+    given = {name: value for name, value in more.items() if value is not None}
+    return _json({"event_type": event_type, **given, "data": _DATA})
 
 
-def python_environment(folder: Path) -> dict[str, str]:
-    """Return an environment in which Python imports from the folder first."""
-    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+def python_environment(*folders: Path) -> dict[str, str]:
+    """Return an environment in which Python imports from the folders first."""
+    path = os.pathsep.join(filter(None, [*map(str, folders), os.environ.get("PYTHONPATH")]))
     return {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 

@@ -21,6 +21,12 @@ class SSESink(System):
     about = "this project on gunicorn gthread; SQLite log, each commit synced"
     packages: Sequence[str] = ("flask-sse-sink", "Flask", "gunicorn", "msgspec")
     settings = ""
+    """More settings of the server, in YAML."""
+    app = "wsgi:app"
+    options: Sequence[str] = ()
+    """Of gunicorn's command line."""
+    publish = "/ingest"
+    stream = "/events_stream/"
 
     def __init__(self, project: Path) -> None:
         self.project = project
@@ -34,7 +40,7 @@ class SSESink(System):
         workers = setting.workers or 1
         url = f"sqlite:///{setting.folder / 'events.db'}"
         node = self._node(setting, stack, setting.folder, url, workers)
-        return Server(nodes=[node], publish="/ingest", stream="/events_stream/", workers=workers)
+        return Server(nodes=[node], publish=self.publish, stream=self.stream, workers=workers)
 
     def _node(
         self, setting: Setting, stack: contextlib.ExitStack, folder: Path, url: str, workers: int
@@ -42,22 +48,24 @@ class SSESink(System):
         """Start one node, with its log at the URL."""
         port = free_port()
         config = folder / "config.yaml"
-        replay = ", replay: true" if setting.replay else ""
+        sink = json.dumps({"type": "sse", "heartbeat_timeout": 30, **setting.sink})
         config.write_text(
             f"server: {{port: {port}, workers: {workers}, "
             f"max_clients: {setting.clients + 16}{self.settings}}}\n"
             f"database: {{url: '{url}'}}\n"
             "ingest: {auth: none}\n"
-            f"sink: {{events_stream: {{type: sse, heartbeat_timeout: 30{replay}}}}}\n"
+            f"sink: {{events_stream: {sink}}}\n"
         )
         command = python("-m", "gunicorn", "-c", str(self.project / "gunicorn.conf.py"))
-        environment = {**python_environment(self.project), "SSE_SINK_CONFIG": str(config)}
-        return stack.enter_context(
-            Processes([*command, "--chdir", str(folder), "wsgi:app"], folder, port, environment)
-        )
+        command += ["--chdir", str(folder), *self.options, self.app]
+        environment = {**self._environment(), "SSE_SINK_CONFIG": str(config)}
+        return stack.enter_context(Processes(command, folder, port, environment))
 
-    def item(self, event_type: str) -> str:
-        return new_event(event_type)
+    def _environment(self) -> dict[str, str]:
+        return python_environment(self.project)
+
+    def item(self, event_type: str, entity_id: str | None = None) -> str:
+        return new_event(event_type, entity_id=entity_id)
 
     def steps(self, batch: int, folder: Path) -> dict[str, float]:
         # -P, as Python would otherwise import from the script's folder.
@@ -79,6 +87,39 @@ class SSESinkQueue(SSESink):
     name = "sse-sink-queue"
     about = "the same, with direct send off: a thread wakes for each delivery"
     settings = ", direct_send: false"
+
+
+class OnOurServer(SSESink):
+    """Another app on this project's gunicorn settings, without its extension.
+
+    ``options`` may take gunicorn's own worker class in place of this project's.
+    """
+
+    packages = ("Flask", "gunicorn")
+
+    def __init__(
+        self, name: str, about: str, project: Path, *, app: str, options: str = ""
+    ) -> None:
+        super().__init__(project)
+        self.name = name
+        self.about = about
+        self.app = f"{app}:app"
+        self.options = options.split()
+
+    def _environment(self) -> dict[str, str]:
+        # The other checkout's benchmark may not have the app.
+        return python_environment(self.project, ROOT / "bench" / "peers" / "apps")
+
+
+class Generator(OnOurServer):
+    """Plain Flask generators, see ``apps/generator_app.py``."""
+
+    publish = "/publish"
+    stream = "/events"
+
+    def item(self, event_type: str, entity_id: str | None = None) -> str:
+        # It publishes what it is sent, so it is sent an envelope.
+        return System.item(self, event_type, entity_id)
 
 
 class SSESinkRedis(SSESink):

@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from bench import columns, compare, fanout, peers, replay, results, scenarios, wire
+from bench import (
+    audience,
+    columns,
+    compare,
+    frames,
+    gaps,
+    peers,
+    reconnect,
+    replay,
+    results,
+    scenarios,
+    wire,
+)
 from bench.results import Row
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +42,7 @@ RESPONSES = {
 def test_a_client_finds_every_event_however_its_bytes_are_split(
     response: bytes, size: int
 ) -> None:
-    reader, state = wire.Reader(), 0
+    reader, state = wire.Reader(wire.feed), 0
     found: list[int] = []
     for at in range(0, len(response), size):
         state, numbers = reader.feed(state, response[at : at + size])
@@ -54,11 +66,11 @@ def test_a_replay_sees_the_last_id_whose_line_is_complete() -> None:
 
 def test_deliveries_are_due_to_the_clients_that_ask_for_an_events_type() -> None:
     (scenario,) = scenarios.named(["spread-20"])
-    expected = fanout.expected(scenario, 1000)
+    expected = audience.audience(scenario, 1000).expected
     assert expected == [50] * 20
-    assert fanout.due(45, expected) == 45 * 50
+    assert audience.audience(scenario, 1000).due(45) == 45 * 50
     (scenario,) = scenarios.named(["filters-20"])
-    assert fanout.expected(scenario, scenario.clients) == [1000]
+    assert audience.audience(scenario, scenario.clients).expected == [1000]
 
 
 def row(system: str, run: int, **figures: float) -> Row:
@@ -114,3 +126,76 @@ def test_scenarios_that_the_documentation_names_exist() -> None:
     ]
     assert {"memory", "nodes", "replay", "steps"} <= set(named)
     assert scenarios.named(named)
+
+
+def test_heartbeats_are_found_however_their_bytes_are_split() -> None:
+    text = b"event: heartbeat\nid: 7\ndata: ping\n\n" + TEXT
+    response = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(text[:9], text[9:])
+    for size in (1, 5, 1000):
+        reader, state = wire.Reader(wire.feed), 0
+        found: list[int] = []
+        for at in range(0, len(response), size):
+            state, numbers = reader.feed(state, response[at : at + size])
+            found += numbers
+        assert found == [wire.HEARTBEAT, 42, 43]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_client_that_comes_back_keeps_ids_of_whole_frames_and_the_hint(size: int) -> None:
+    text = TEXT + b"event: info\ndata: closing\nretry: 150\n\nevent: message\nid: 9\nda"
+    response = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(text, b"")
+    reader: wire.Reader[frames.Frame] = wire.Reader(frames.feed)
+    state, found = 0, list[frames.Frame]()
+    for at in range(0, len(response), size):
+        state, new = reader.feed(state, response[at : at + size])
+        found += new
+    assert [(each.id, each.number) for each in found[:2]] == [(7, 42), (8, 43)]
+    assert found[2].retry_ms == 150
+    assert found[3:4] == [frames.ENDED]
+
+
+def test_gaps_are_those_of_each_client() -> None:
+    seen = gaps.Gaps()
+    for client, now in ((1, 0), (2, 4), (1, 5), (2, 10), (1, 11)):
+        seen.add(client, now)
+    assert list(seen.nanoseconds) == [5, 6, 6]
+    assert seen.clients == 2
+
+
+def test_all_are_caught_up_when_no_event_is_on_its_way() -> None:
+    events = [(0, 1), (10, 50), (40, 60), (70, 71)]
+    assert reconnect.caught_up(events, 20) == 60
+    assert reconnect.caught_up(events, 65) == 65
+    assert reconnect.caught_up([*events, (55, 0)], 20) == 0
+
+
+def test_each_client_with_a_filter_of_its_own_gets_its_turn() -> None:
+    for name in ("own-type-4000", "own-entity-4000"):
+        (scenario,) = scenarios.named([name])
+        asked = audience.audience(scenario, 4000)
+        assert len(set(asked.queries)) == len(set(asked.topics)) == asked.due(4000) == 4000
+    (scenario,) = scenarios.named(["own-nobody-4000"])
+    nobody = audience.audience(scenario, 4000)
+    assert nobody.due(100) == 0
+    assert not set(nobody.topics) & set(nobody.heard)
+
+
+def test_a_figure_is_followed_by_its_ratio_to_the_base_of_its_own_scenario() -> None:
+    rows = [
+        Row(system=system, scenario=scenario, kind="ingest", clients=0, workers=1, cpu_us=cost)
+        for scenario, system, cost in (
+            ("ingest-1x1", "sse-sink", 30.0),
+            ("ingest-1x1", "flask", 10.0),
+            ("ingest-1x8", "sse-sink", 60.0),
+            ("ingest-1x8", "flask", 30.0),
+            ("ingest-100x8", "sse-sink", 1.0),
+        )
+    ]
+    (shown,) = [each for each in columns.columns("ingest", rows) if each.heading == "× flask"]
+    assert [shown.value(row) for row in rows] == [3.0, 1.0, 2.0, 1.0, None]
+
+
+def test_what_one_checkout_lacks_is_shown_for_the_other() -> None:
+    rows = [row("sse-sink", 1), row("sse-sink there", 1), row("sse-sink", 1)]
+    rows[2].scenario = "memory-4000"
+    assert list(compare.only_in_one(rows)) == [rows[2]]

@@ -29,12 +29,12 @@ class Publisher:
         result = self._log.append(events)
         metrics.get().stored(result.accepted, result.duplicates)
         if result.accepted:
-            self._deliver()
+            self._deliver(max(result.ids))
         return result
 
-    def _deliver(self) -> None:
+    def _deliver(self, last_id: int) -> None:
         try:
-            self._relay.pump()
+            self._relay.pump_appended(last_id)
         except LogUnavailable as error:
             # The events are stored, so the producer is told so. The tail thread delivers them
             # when the log can be read again.

@@ -82,6 +82,7 @@ class Relay:
         self._cursor = -1
         self._watch = ReplacementWatch(log, TAIL_SECONDS)
         self._wanted = False
+        self._log_wanted = False
         self._joins: list[_Join] = []
         self._not_before = 0.0
         self._pumping = threading.Lock()
@@ -160,6 +161,18 @@ class Relay:
 
         :raises LogUnavailable: the log can't be read; the cursor stays where it is.
         """
+        self._log_wanted = True
+        self._pump(rounds)
+
+    def pump_appended(self, last_id: int) -> None:
+        """Do as :meth:`pump` does, for events up to this id that this process has appended.
+
+        The log has those in memory as a rule. If others come before them, the log is read.
+        """
+        if self._cursor < last_id:
+            self._pump(ROUNDS)
+
+    def _pump(self, rounds: int) -> None:
         self._wanted = True
         while self._wanted and self._pumping.acquire(blocking=False):
             try:
@@ -171,8 +184,8 @@ class Relay:
                 self._wanted = False
                 self._enter()
                 try:
-                    if self._deliver_page():
-                        self._wanted = True
+                    if self._deliver_page(self._next_page()):
+                        self._wanted = self._log_wanted = True
                 finally:
                     self._lock.release()
             finally:
@@ -208,7 +221,7 @@ class Relay:
         if first not in joins:
             # It was among those for whom an earlier read failed.
             joins.append(first)
-        while self._deliver_page():
+        while self._deliver_page(self._log.read(self._cursor, PAGE)):
             pass
         for join in joins:
             join.add()
@@ -247,13 +260,18 @@ class Relay:
             finally:
                 self._tail_waits = False
 
-    def _deliver_page(self) -> bool:
-        """Deliver one page; return whether it was full, so that there may be more.
+    def _next_page(self) -> list[StoredEnvelope]:
+        """Return the events after the cursor, from the log's memory if that is enough."""
+        log_wanted, self._log_wanted = self._log_wanted, False
+        appended = None if log_wanted else self._log.appended(self._cursor, PAGE)
+        return self._log.read(self._cursor, PAGE) if appended is None else appended
+
+    def _deliver_page(self, envelopes: list[StoredEnvelope]) -> bool:
+        """Deliver a page; return whether it was full, so that there may be more.
 
         The cursor moves after the delivery. A delivery that was interrupted is made again, and
         clients skip the events that they have.
         """
-        envelopes = self._log.read(self._cursor, PAGE)
         if envelopes:
             began = time.monotonic()
             first_id = envelopes[0][0]

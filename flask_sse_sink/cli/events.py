@@ -10,11 +10,11 @@ import click
 from flask.cli import with_appcontext
 
 from ..exceptions import SSESinkError
-from ..filters import Filter, parse_query
+from ..filters import Filter
 from ..log import EventLog
 from ..stream.replay import PAGE
 from ..stream.subscription import ResumePosition
-from .options import current_runtime, event_type_option, since_option
+from .options import Query, Since, current_runtime, filter_of, filter_options, since_option
 
 _NEWEST = 10
 
@@ -22,25 +22,35 @@ _NEWEST = 10
 @click.command()
 @click.option("-n", "count", type=click.IntRange(1), help=f"So many; {_NEWEST} by default.")
 @since_option
-@event_type_option
+@filter_options
 @with_appcontext
-def events(count: int | None, since: ResumePosition | None, event_type: tuple[str, ...]) -> None:
-    """Print the newest events of the log, or those since ID, one line of JSON each."""
+def events(
+    count: int | None,
+    since: Since | None,
+    query: Query,
+) -> None:
+    """Print the newest events of the log, or those since then, one line of JSON each."""
+    filter = filter_of(query)
     log = current_runtime().log
     try:
-        filter = parse_query({"event_type": event_type})
         if since is None:
             envelopes = _newest(log, filter, count or _NEWEST)
         else:
-            envelopes = itertools.islice(_stored(log, since, filter), count)
+            position = _position(log, since.position)
+            envelopes = itertools.islice(_stored(log, position, filter), count)
         for envelope in envelopes:
             click.echo(envelope)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--event-type") from None
     except SSESinkError as error:
         raise click.ClickException(str(error)) from error
     finally:
         log.close()
+
+
+def _position(log: EventLog, position: ResumePosition) -> ResumePosition:
+    """Return a position with an id, which stands for the time if there is one."""
+    if position.since_us is None:
+        return position
+    return ResumePosition(log.head_before(position.since_us), earliest=True)
 
 
 def _newest(log: EventLog, filter: Filter, count: int) -> Iterable[bytes]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import click
 from flask import current_app
 
 from ..extension import runtime_of
+from ..filters import ENTITY_ID, EVENT_TYPE, SOURCE, Filter, MalformedQuery, parse_query
+from ..filters.exact import repeated_to_stay_whole
 from ..runtime import Runtime
+from ..stream.since import parse_since
 from ..stream.subscription import ResumePosition, parse_position
 
 
@@ -21,21 +28,106 @@ def current_runtime() -> Runtime:
         raise click.ClickException(str(error)) from error
 
 
-def _parse_since(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> ResumePosition | None:
+class Since(NamedTuple):
+    """The value of ``--since``, and the position that it means."""
+
+    text: str
+    position: ResumePosition
+
+    @property
+    def parameter(self) -> str:
+        """Return the parameter of a stream's query that takes this text."""
+        return "last_event_id" if self.position.since_us is None else "since"
+
+
+def _parse_since(ctx: click.Context, param: click.Parameter, value: str | None) -> Since | None:
+    text = (value or "").strip()
     try:
-        return parse_position(None, value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+        position = parse_position(None, text)
+    except ValueError:
+        pass
+    else:
+        return None if position is None else Since(text, position)
+    try:
+        return Since(text, ResumePosition(0, since_us=parse_since(text)))
+    except ValueError:
+        raise click.BadParameter(
+            f"{text[:80]!r} is no event's id and no time; write an id, `earliest`, "
+            "how long ago it was, e.g. `10m`, or when, e.g. `2026-11-25T10:00:00Z`"
+        ) from None
 
 
 since_option = click.option(
     "--since",
-    metavar="ID",
+    metavar="ID|TIME",
     callback=_parse_since,
-    help="Begin after the event with this id; `earliest` is all that is kept.",
+    help="Begin after the event with this id, or with those stored since `10m` ago or since "
+    "`2026-11-25T10:00:00Z`; `earliest` is all that is kept.",
 )
-event_type_option = click.option(
+
+Query = dict[str, list[str]]
+
+
+def _refuse_empty(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    # An empty value would be passed over, and let everything through.
+    if "" in values:
+        raise click.BadParameter("is empty")
+    return values
+
+
+_event_type_option = click.option(
     "--event-type", multiple=True, metavar="PATTERN", help="Only these types; may be repeated."
 )
+_entity_id_option = click.option(
+    "--entity-id",
+    multiple=True,
+    metavar="ID",
+    callback=_refuse_empty,
+    help="Only events about this entity; may be repeated.",
+)
+_source_option = click.option(
+    "--source",
+    multiple=True,
+    metavar="NAME",
+    callback=_refuse_empty,
+    help="Only events of this source; may be repeated.",
+)
+
+
+def filter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of a filter to a command, which gets their values as ``query``.
+
+    Each entity's id and each source's name is taken whole, whatever commas it holds.
+    """
+
+    @functools.wraps(command)
+    def with_query(
+        event_type: tuple[str, ...],
+        entity_id: tuple[str, ...],
+        source: tuple[str, ...],
+        **others: Any,
+    ) -> None:
+        query = {
+            EVENT_TYPE: list(event_type),
+            ENTITY_ID: repeated_to_stay_whole(entity_id),
+            SOURCE: repeated_to_stay_whole(source),
+        }
+        command(query=query, **others)
+
+    for option in (_source_option, _entity_id_option, _event_type_option):
+        with_query = option(with_query)
+    return with_query
+
+
+def filter_of(query: Query) -> Filter:
+    """Return the filter of a query that the options gave.
+
+    :raises click.BadParameter: it is malformed.
+    """
+    try:
+        return parse_query(query)
+    except MalformedQuery as error:
+        option = f"--{error.criterion.replace('_', '-')}"
+        raise click.BadParameter(str(error), param_hint=option) from None

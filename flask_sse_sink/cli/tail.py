@@ -14,13 +14,12 @@ from ..config.settings import Settings
 from ..config.sink_types import SINK_TYPES
 from ..event import decode_envelope
 from ..stream.settings import SSESettings
-from ..stream.subscription import EARLIEST, ResumePosition
-from .options import current_runtime, event_type_option, since_option
+from .options import Query, Since, current_runtime, filter_options, since_option
 
 
 @click.command()
 @click.argument("sink")
-@event_type_option
+@filter_options
 @since_option
 @click.option("--json", "as_json", is_flag=True, help="Whole envelopes, one a line.")
 @click.option("--url", metavar="URL", help="The server's address; by default as configured.")
@@ -28,8 +27,8 @@ from .options import current_runtime, event_type_option, since_option
 @with_appcontext
 def tail(
     sink: str,
-    event_type: tuple[str, ...],
-    since: ResumePosition | None,
+    query: Query,
+    since: Since | None,
     as_json: bool,
     url: str | None,
     count: int | None,
@@ -49,12 +48,11 @@ def tail(
     server = settings.server
     base = url or f"http://{server.host}:{server.port}"
     address = base.rstrip("/") + _stream_path(settings, sink)
-    query = [("event_type", pattern) for pattern in event_type]
     if since is not None:
         _check_replay(settings, sink)
-        query.append(("last_event_id", EARLIEST if since.earliest else str(since.id)))
-    if query:
-        address += "?" + urlencode(query)
+        query[since.parameter] = [since.text]
+    if parameters := urlencode(query, doseq=True):
+        address += "?" + parameters
     with contextlib.closing(read(address)) as messages, contextlib.suppress(KeyboardInterrupt):
         for data in itertools.islice(messages, count):
             click.echo(data if as_json else line(data))

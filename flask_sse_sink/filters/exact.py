@@ -60,6 +60,11 @@ def split_unless_repeated(values: Sequence[str]) -> list[str]:
     return [part for part in parts if part]
 
 
+def repeated_to_stay_whole(values: Sequence[str]) -> list[str]:
+    """Return the values as :func:`split_unless_repeated` has to get them to return them whole."""
+    return [*values, *values] if len(values) == 1 and "," in values[0] else list(values)
+
+
 def parse_entity_ids(values: Sequence[str]) -> EntityIds:
     """Return the criterion of these entities.
 

@@ -12,9 +12,6 @@ from ..filters import Filter
 
 #: Envelopes on a replay's page, in bytes; the one that reaches this many is the page's last.
 PAGE_BYTES = 256 * 1024
-#: A filter that lets through more event types than this is a wide one: the log reads events in
-#: order and leaves out those that don't match, instead of merging a list of ids for each type.
-NARROW_TYPES = 64
 #: The size of what :meth:`EventLog.check` stores: an event of some kilobytes.
 PROBE_BYTES = 8192
 #: Later than every date that an event can have: no event is dated in the future.
@@ -97,14 +94,21 @@ class EventLog(Protocol):
     def read(self, after: int, limit: int) -> list[StoredEnvelope]:
         """Return up to ``limit`` events with ids above ``after``, lowest first."""
 
+    def appended(self, after: int, limit: int) -> list[StoredEnvelope] | None:
+        """Return what :meth:`read` would, for events that were appended through this object.
+
+        The events come right after the id ``after``. Empty where none was appended after it; what
+        other processes appended is left out. None where only :meth:`read` can tell.
+        """
+
     def replay(self, after: int, limit: int, filter: Filter, until: int | None = None) -> Page:
         """Return up to ``limit`` events with ids above ``after`` that the filter lets through.
 
         No event above ``until`` is among them, and the page ends once its envelopes hold
         :data:`PAGE_BYTES`. A page may be empty although there are more.
 
-        A replay delays neither :meth:`read` nor :meth:`append`. Where a filter lets few types
-        through, the log doesn't read the other events.
+        A replay delays neither :meth:`read` nor :meth:`append`. Where a filter lets through few
+        entities, types or sources, the log doesn't read the other events.
         """
 
     def head(self) -> int:

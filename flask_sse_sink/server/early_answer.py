@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..stream.direct_socket import RESPONSE_KEY
+from ..stream.session import OPENED_KEY
 from .http_connection import HttpConnection
 
 _App = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -28,6 +29,8 @@ def with_response(app: _App) -> _App:
         environ[RESPONSE_KEY] = response
         request = response.req
         connection: HttpConnection | None = getattr(request, "sse_sink_connection", None)
+        if connection is not None and connection.on_opened is not None:
+            environ[OPENED_KEY], connection.on_opened = connection.on_opened, None
         if connection is None or not _is_unread(request, connection):
             return app(environ, start_response)
 

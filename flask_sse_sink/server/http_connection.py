@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import select
 import socket
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gunicorn.workers.gthread import TConn
@@ -89,6 +91,8 @@ class HttpConnection(TConn):  # type: ignore[misc] # gunicorn has no types
         self.is_refused = False
         #: Whether a thread's read was ended because it took too long.
         self.is_timed_out = False
+        #: What to call once a stream is open that this request asks for.
+        self.on_opened: Callable[[], object] | None = None
         self._wait_for(State.REQUEST, timeouts.head)
 
     def _wait_for(self, state: State, seconds: float) -> None:
@@ -164,6 +168,31 @@ class HttpConnection(TConn):  # type: ignore[misc] # gunicorn has no types
             return NextStep.CLOSE
         self._bytes_to_drop -= len(data)
         return NextStep.WAIT if data and self._bytes_to_drop > 0 else NextStep.CLOSE
+
+    def asks_for_one_of(self, paths: frozenset[bytes]) -> bool:
+        """Return whether the request is a GET of one of these paths; false if it isn't known."""
+        return self.request.path() in paths
+
+    # On the thread that answers.
+
+    def receive_next(self, seconds: float) -> bool:
+        """Wait for the next request, at most ``seconds``; return whether a thread can answer it.
+
+        What has come of it, and the end of the connection, is left to the main thread otherwise.
+        """
+        if self.is_opaque:
+            return False
+        self.request.add(self.parser.unreader.take())
+        if not self.request:
+            poll = select.poll()
+            poll.register(self.sock, select.POLLIN)
+            if not poll.poll(seconds * 1000):
+                return False
+            try:
+                self.request.add(self.sock.recv(WHOLE_REQUEST_BYTES, socket.MSG_DONTWAIT))
+            except OSError:
+                return False
+        return bool(self.request) and self.request.is_complete()
 
     # On the thread that answers, too.
 

@@ -8,9 +8,10 @@ import re
 WHOLE_REQUEST_BYTES = 64 * 1024
 
 _HEAD_END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
-_CODING = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
-_EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
+# For heads in lower case: without IGNORECASE these are ten times as fast.
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n")
+_CODING = b"\r\ntransfer-encoding:"
+_EXPECT = b"\r\nexpect:"
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
 _LONGEST_CHUNK_LINE = 4096
 
@@ -23,6 +24,13 @@ class RequestBuffer:
     """
 
     __slots__ = ("_data", "_is_chunked", "_next")
+
+    def path(self) -> bytes:
+        """Return the path of a GET without its query and last slash; empty for other requests."""
+        if not self._data.startswith(b"GET "):
+            return b""
+        target = bytes(self._data[4:512]).partition(b" ")[0]
+        return target.partition(b"?")[0].rstrip(b"/")
 
     def __init__(self, data: bytes = b"") -> None:
         self._data = bytearray(data)
@@ -68,11 +76,11 @@ class RequestBuffer:
         end = self._data.find(_HEAD_END)
         if end < 0:
             return False
-        head = bytes(self._data[: end + 2])
+        head = bytes(self._data[: end + 2]).lower()
         self._next = end + len(_HEAD_END)
-        if _EXPECT.search(head):
+        if _EXPECT in head:
             return True
-        length, has_coding = _LENGTH.search(head), _CODING.search(head) is not None
+        length, has_coding = _LENGTH.search(head), _CODING in head
         # A request with both is left to the parser, which refuses it.
         self._is_chunked = has_coding and length is None
         if length is not None and not has_coding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,13 +60,26 @@ class RequestReads:
                 self.end(connection, "slow")
 
 
+class _Source:
+    """A connection's socket without its timeout.
+
+    After each answer gunicorn would set a timeout, look for an unread body, and unset it: two
+    system calls for nothing, as reads have deadlines, and an unread body closes the connection.
+    """
+
+    __slots__ = ("recv",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.recv = sock.recv
+
+
 class RequestReader(SocketUnreader):  # type: ignore[misc] # gunicorn has no types
     """gunicorn's source of a request's bytes, with a deadline for each read."""
 
     buf: io.BytesIO
 
     def __init__(self, connection: HttpConnection, reads: RequestReads) -> None:
-        super().__init__(connection.sock)
+        super().__init__(_Source(connection.sock))
         self._connection = connection
         self._reads = reads
         #: Whether the client waits for "100 Continue" before it sends the body.
@@ -78,7 +92,7 @@ class RequestReader(SocketUnreader):  # type: ignore[misc] # gunicorn has no typ
         """
         if self.continue_due:
             self.continue_due = False
-            self.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._connection.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         with self._reads.reading(self._connection):
             data: bytes = super().chunk(*size_hint)
         self._connection.prolong(len(data))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..config.sink_types import routes
 from ..exceptions import LogUnavailable
 from ..extension import KEY
 from ..runtime import Runtime
@@ -18,6 +19,14 @@ def timeouts_of(app: Any) -> Timeouts:
         return Timeouts()
     server = runtime.settings.server
     return Timeouts(server.head_timeout, server.body_timeout)
+
+
+def stream_paths(app: Any) -> frozenset[bytes]:
+    """Return the paths of the app's streams, without a slash at the end."""
+    runtime = _runtime(app)
+    sinks = {} if runtime is None else runtime.settings.sink
+    urls = [route.url for _, route in routes(sinks) if route.stream]
+    return frozenset(url.rstrip("/").encode() for url in urls)
 
 
 def start_streaming(worker: Any) -> None:

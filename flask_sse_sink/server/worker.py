@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
+from functools import partial
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
@@ -19,13 +20,17 @@ from .. import metrics
 from . import early_answer, served_app
 from .crowd import CrowdWarnings
 from .http_connection import HttpConnection, NextStep, State, Timeouts
+from .openings import Openings
 from .request_reader import RequestReader, RequestReads
+from .thread_pool import ThreadPool
 from .waiting import WaitingConnections
 
 # What a stopping worker waits for requests that are on their way, and for clients that close.
 _STOPPING_SECONDS = 1.0
 # How often the deadlines are looked at.
 _LOOK_SECONDS = 0.5
+# How long a thread that answered waits for the next request on the same connection.
+_STAY_SECONDS = 0.02
 
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NOTHING_TO_ACCEPT = (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK)
@@ -45,6 +50,8 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timeouts = Timeouts()
+        self._openings = Openings(self._serve)
+        self._stream_paths: frozenset[bytes] = frozenset()
         self._reads = RequestReads()
         self._warnings = CrowdWarnings(self.log)
         # Requests that a thread has, or that wait for one.
@@ -56,8 +63,13 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         """Serve until the worker is told to stop."""
         self._timeouts = served_app.timeouts_of(self.wsgi)
         self._waiting = WaitingConnections(self.poller, self._on_readable)
+        self._stream_paths = served_app.stream_paths(self.wsgi)
         self.wsgi = early_answer.with_response(self.wsgi)
         super().run()
+
+    def get_thread_pool(self) -> ThreadPool:
+        """Return the pool of the threads that answer."""
+        return ThreadPool(self.cfg.threads)
 
     # On the main thread.
 
@@ -85,16 +97,20 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self._unanswered += 1
         if self._unanswered > self.cfg.threads:
             self._end_longest_read()
-        super().enqueue_req(conn)
+        if conn.asks_for_one_of(self._stream_paths):
+            conn.on_opened = partial(self.method_queue.defer, self._openings.on_opened, conn)
+            self._openings.add(conn)
+        else:
+            self._serve(conn)
 
-    def finish_request(self, conn: HttpConnection, fs: Any) -> None:
+    def _serve(self, conn: HttpConnection) -> None:
+        """Give a request to a thread."""
+        self.tpool.run(partial(self._answer_and_report, conn))
+
+    def finish_request(self, conn: HttpConnection, stays_open: Any) -> None:
         """Wait for the connection's next request, or for its end, after an answer."""
         self._unanswered -= 1
-        try:
-            stays_open = bool(fs.result())
-        except BaseException:
-            # It was logged where it happened; what state the connection is in is unknown.
-            stays_open = False
+        self._openings.on_opened(conn)
         self._proceed(conn, conn.on_kept_open() if stays_open else conn.on_answered())
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
@@ -115,6 +131,7 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
                 conn.answer_too_slow()
             self._close(conn)
         self._reads.end_overdue(now)
+        self._openings.release_overdue()
 
     def _on_readable(self, conn: HttpConnection) -> None:
         self._proceed(conn, conn.on_readable())
@@ -167,7 +184,30 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     # On the thread that answers.
 
+    def _answer_and_report(self, conn: HttpConnection) -> None:
+        try:
+            stays_open = bool(self.handle(conn))
+        except BaseException:
+            # It was logged where it happened; what state the connection is in is unknown.
+            stays_open = False
+        self.method_queue.defer(self.finish_request, conn, stays_open)
+
     def handle(self, conn: HttpConnection) -> Any:
+        """Answer a request, and those that follow it at once.
+
+        Returns whether the connection may have another one later. To stay with a connection for a
+        moment saves busy producers the way over the main thread, which costs as much as an answer.
+        """
+        stays_open = self._answer(conn)
+        while stays_open and self._has_free_thread() and conn.receive_next(_STAY_SECONDS):
+            stays_open = self._answer(conn)
+        return stays_open
+
+    def _has_free_thread(self) -> bool:
+        """Return whether no request waits for a thread, and the worker isn't stopping."""
+        return bool(self.alive) and self._unanswered < self.cfg.threads
+
+    def _answer(self, conn: HttpConnection) -> Any:
         """Answer a request; return whether the connection may have another one."""
         conn.data_ready = True
         try:

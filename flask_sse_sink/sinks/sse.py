@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from typing import cast
+from typing import Any, cast
 
-from flask import Blueprint, Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Request, Response, current_app, g, request
 
 from .. import metrics
 from ..config import sink_types
@@ -80,26 +80,29 @@ class SSE(Sink):
 
     def respond(self) -> Response:
         """Answer a request for the stream: the sink's view."""
+        # Flask's `request` looks up the request of this thread each time that it is used.
+        current: Request = request._get_current_object()  # type: ignore[attr-defined] # a proxy
+        environ = current.environ
         try:
             subscription = parse_subscription(
-                request.args.to_dict(flat=False),
-                request.headers.get("Last-Event-ID"),
+                current.args.to_dict(flat=False),
+                environ.get("HTTP_LAST_EVENT_ID"),
                 self.settings.replay.on,
             )
         except MalformedRequest as error:
             return problem(400, error.title, str(error))
-        if request.method == "HEAD":
+        if current.method == "HEAD":
             return self._respond_to_head()
-        if not self._host.admission.has_threads(request.environ):
+        if not self._host.admission.has_threads(environ):
             metrics.get().sink(self.name).refused()
             detail = "streams need threads, which this server hasn't; its log says more"
             return problem(503, "No streams here", detail)
-        client = Client(self.name, subscription.filter, request.remote_addr, self.settings)
+        client = Client(self.name, subscription.filter, current.remote_addr, self.settings)
         try:
             with self._host.admission.admit(
                 self.name, self.settings.max_clients, client.address
             ) as slot:
-                return self._respond_admitted(client, subscription, slot)
+                return self._respond_admitted(environ, client, subscription, slot)
         except ServerStopping as error:
             return self._refuse(client, "Server stopping", str(error), is_temporary=True)
         except TooManyClients as error:
@@ -114,7 +117,7 @@ class SSE(Sink):
             return problem(503, _AWAY, public_cause(error), retry_after=retry_after)
 
     def _respond_admitted(
-        self, client: Client, subscription: Subscription, slot: Slot
+        self, environ: dict[str, Any], client: Client, subscription: Subscription, slot: Slot
     ) -> Response:
         away: LogUnavailable | None
         try:
@@ -126,6 +129,9 @@ class SSE(Sink):
             slot.give_back()
             return self._refuse(client, _AWAY, public_cause(away), is_temporary=True)
         session = self._session(client, subscription, slot, parts)
+        session.environ = environ
+        session.connection = Connection.of(environ)
+        session.direct = self._host.direct_sockets.of(environ)
         response = self._stream_response(session)
         setattr(g, _SLOT, slot)
         return response
@@ -135,10 +141,7 @@ class SSE(Sink):
     ) -> Session:
         membership = Membership(self.subscribers, parts.relay, client)
         session = Session(_this_app(), client, slot, membership, parts.watcher)
-        session.environ = request.environ
-        session.connection = Connection.of(request.environ)
         session.heartbeats = parts.heartbeats
-        session.direct = self._host.direct_sockets.of(request.environ)
         bound = self.settings.replay
         if bound.on:
             filter = self.subscribers.match.narrowed(subscription.filter)

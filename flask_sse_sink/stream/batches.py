@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import random
 import time
+from collections.abc import Callable
 
 from ..exceptions import LogUnavailable
 from ..threads import Backoff
@@ -42,6 +43,7 @@ class Batches:
         "_replay",
         "_size",
         "_state",
+        "on_live",
     )
 
     def __init__(
@@ -55,6 +57,8 @@ class Batches:
         self._replay = replay
         self._direct = direct
         self._heartbeats = heartbeats
+        #: Is called once, before the stream waits for live events for the first time.
+        self.on_live: Callable[[], object] | None = None
         self._quiet_seconds: float = client.settings.heartbeat_timeout
         self._state = _NEW
         self._size = 0
@@ -80,6 +84,9 @@ class Batches:
             if batch is not None:
                 return batch
             self._catch_up = None
+        if self.on_live is not None:
+            self.on_live()
+            self.on_live = None
         return None if self._state == _ENDED else self._live()
 
     def _first(self) -> bytes:
@@ -179,8 +186,7 @@ class CatchUp:
             except LogUnavailable:
                 client.queue.wait_closed(self._backoff.next())
             if not batch.data and self._is_heartbeat_due():
-                assert replay.after is not None
-                batch = WriteBatch(frame.heartbeat(replay.after))
+                batch = WriteBatch(replay.heartbeat())
             if batch.data:
                 self._quiet_since = time.monotonic()
                 return batch

@@ -81,17 +81,14 @@ def direct_socket(environ: dict[str, Any]) -> DirectSocket | Obstacle:
     A direct socket needs HTTP/1.1 without TLS from gunicorn's gthread worker, and the
     interpreter's lock, on which :class:`~flask_sse_sink.stream.direct_send.DirectSender` relies.
     """
-    worker = gunicorn_worker()
     # SERVER_PROTOCOL, not HTTP_VERSION, which would be a header that any client can send.
     if "werkzeug.socket" in environ or environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
         return Obstacle()
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         return Obstacle("this Python runs without its global lock; use one that has it")
-    if worker is None:
-        return Obstacle(_other_server(environ))
-    if not is_worker_class(worker, "ThreadWorker"):
-        name = type(worker).__name__
-        return Obstacle(f"gunicorn's worker class is {name}; use --worker-class gthread")
+    # Our own worker hands out the response, and is a gthread worker.
+    if RESPONSE_KEY not in environ and (obstacle := _obstacle_of_server(environ)) is not None:
+        return obstacle
     connection = environ.get("gunicorn.socket")
     if isinstance(connection, ssl.SSLSocket):
         return Obstacle("gunicorn itself speaks TLS; leave that to a proxy before it")
@@ -103,6 +100,16 @@ def direct_socket(environ: dict[str, Any]) -> DirectSocket | Obstacle:
     if not DONT_WAIT or type(connection) is not socket.socket:
         return Obstacle()
     return DirectSocket(connection, response, environ)
+
+
+def _obstacle_of_server(environ: Mapping[str, Any]) -> Obstacle | None:
+    worker = gunicorn_worker()
+    if worker is None:
+        return Obstacle(_other_server(environ))
+    if not is_worker_class(worker, "ThreadWorker"):
+        name = type(worker).__name__
+        return Obstacle(f"gunicorn's worker class is {name}; use --worker-class gthread")
+    return None
 
 
 def _other_server(environ: Mapping[str, Any]) -> str:

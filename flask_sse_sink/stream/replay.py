@@ -58,6 +58,10 @@ class Replay:
         self._log = log
         self._filter = filter
         self._bound = bound
+        if position is not None and position.since_us is not None:
+            # The client gets what comes after its first frame, whatever time it asked for and
+            # whatever the clocks of the machines say.
+            position = position._replace(id=membership.delivered_up_to())
         self._position = position
         self.membership = membership
         self.after = None if position is None else position.id
@@ -79,6 +83,13 @@ class Replay:
         self.membership.set_apart()
         self.after = after
         self.at_end = False
+
+    def heartbeat(self) -> bytes:
+        """Return a heartbeat with the id that the client has come to, if that is known."""
+        assert self.after is not None, "the client is live"
+        if self._position is not None and self._position.since_us is not None:
+            return frame.HEARTBEAT
+        return frame.heartbeat(self.after)
 
     def read(self, until: int | None) -> WriteBatch:
         """Return the next page as frames, with a notice before them where events are missing.
@@ -118,17 +129,25 @@ class Replay:
             return _Start(self.after)
         head = self._log.head()
         floor = self._floor(head)
+        if position.since_us is not None:
+            # Nobody knows when events that are no longer kept were stored: they aren't told.
+            id = min(position.id, self._log.head_before(position.since_us))
+            return self._start_within(id, floor, gap_is_known=True)
         if position.identity and position.identity != self._log.identity:
             return self._start_over(floor, "other_log", position.id, head)
         if position.id > head:
             return self._start_over(floor, "unknown_id", position.id, head)
         if position.earliest:
             return _Start(floor, gap_is_known=True)
-        if position.id < floor:
-            count = self._count(position.id, floor)
-            notice = frame.missed(count, position.id + 1, floor, id=floor, reason="beyond_replay")
-            return _Start(floor, notice)
-        return _Start(position.id)
+        return self._start_within(position.id, floor)
+
+    def _start_within(self, id: int, floor: int, gap_is_known: bool = False) -> _Start:
+        """Return the start after an id, or with a notice after the sink's bound if it is later."""
+        if id >= floor:
+            return _Start(id, gap_is_known=gap_is_known)
+        count = self._count(id, floor)
+        notice = frame.missed(count, id + 1, floor, id=floor, reason="beyond_replay")
+        return _Start(floor, notice, gap_is_known)
 
     def _start_over(self, after: int, reason: str, id: int, head: int) -> _Start:
         """Return the beginning: an id of another log says nothing about what this one holds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -28,6 +28,9 @@ from .write_batch import WriteBatch
 #: Where a stream's request has its :class:`~flask_sse_sink.stream.client.Client` in the WSGI
 #: environment.
 ENVIRON_KEY = "sse_sink.client"
+
+#: Where the server may put a function to call once the stream is open and has what it missed.
+OPENED_KEY = "sse_sink.opened"
 
 _ADMITTED, _OPENING, _OPEN, _ENDED = range(4)
 
@@ -59,6 +62,7 @@ class Session:
         "_app",
         "_counts",
         "_membership",
+        "_on_live",
         "_slot",
         "_state",
         "_watcher",
@@ -82,6 +86,7 @@ class Session:
         self.heartbeats: Heartbeats | None = None
         self.environ: dict[str, Any] | None = None
         self._app = app
+        self._on_live: Callable[[], object] | None = None
         self._membership = membership
         self._watcher = watcher
         self._counts = metrics.get().sink(client.sink)
@@ -102,6 +107,7 @@ class Session:
             return
         try:
             batches = Batches(client, self.replay, self.direct, self.heartbeats)
+            batches.on_live, self._on_live = self._on_live, None
             while (batch := batches.next()) is not None:
                 client.missed += batch.lost
                 if batch.data:
@@ -149,6 +155,7 @@ class Session:
         environ, self.environ = self.environ, None
         if environ is not None:
             environ[ENVIRON_KEY] = client
+            self._on_live = environ.pop(OPENED_KEY, None)
         self._state = _OPENING
         try:
             self._join()

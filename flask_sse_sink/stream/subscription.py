@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..filters import Filter, MalformedQuery, parse_query
+from .since import parse_since
 
 EARLIEST = "earliest"
 #: The query's parameters for the last id, in the order in which they are looked at: ours, and
@@ -28,12 +29,15 @@ class MalformedRequest(ValueError):
 class ResumePosition(NamedTuple):
     """Where a client goes on: after an id, in the log with this identity if the client names one.
 
-    ``earliest`` means that the client doesn't care about what is no longer kept.
+    ``earliest`` means that the client doesn't care about what is no longer kept. With
+    ``since_us``, the client wants the events that were stored since that time, in microseconds
+    since the epoch, and all those after ``id``.
     """
 
     id: int
     identity: str = ""
     earliest: bool = False
+    since_us: int | None = None
 
 
 class Subscription(NamedTuple):
@@ -81,10 +85,21 @@ def parse_subscription(
         raise MalformedRequest(f"Malformed {error.criterion}", str(error)) from None
     if not replay:
         return Subscription(filter)
-    values = (query.get(name, [""])[0].strip() for name in LAST_ID_PARAMETERS)
+    values = (_first(query, name) for name in LAST_ID_PARAMETERS)
     parameter = next((value for value in values if value), None)
     try:
-        position = parse_position(last_event_id, parameter, query.get("log", [""])[0])
+        position = parse_position(last_event_id, parameter, _first(query, "log"))
     except ValueError as error:
         raise MalformedRequest("Malformed last event id", str(error)) from None
+    since = _first(query, "since")
+    # An EventSource that connects again sends the id that it has, and the same URL.
+    if position is None and since:
+        try:
+            position = ResumePosition(0, since_us=parse_since(since))
+        except ValueError as error:
+            raise MalformedRequest("Malformed since", str(error)) from None
     return Subscription(filter, position)
+
+
+def _first(query: Mapping[str, Sequence[str]], name: str) -> str:
+    return query.get(name, [""])[0].strip()

@@ -56,7 +56,7 @@ def read(request: Request, limit: int) -> bytes:
 
 
 def _is_packed(request: Request) -> bool:
-    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    coding = request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if coding in ("identity", ""):
         return False
     if coding in ("gzip", "x-gzip"):
@@ -76,7 +76,7 @@ def _content_length(request: Request, limit: int) -> int | None:
         return None
     if not (text.isascii() and text.isdigit()):
         raise _incomplete(f"Content-Length is {text[:80]!r}; send the number of the body's bytes")
-    if request.headers.get("Transfer-Encoding"):
+    if request.environ.get("HTTP_TRANSFER_ENCODING"):
         # RFC 9112, 6.3: a proxy and this server could disagree on where such a body ends.
         raise _incomplete("it has a Content-Length and a Transfer-Encoding; send one of the two")
     if len(text) > _MAX_DIGITS or int(text) > limit:
@@ -91,7 +91,7 @@ def _received(request: Request, length: int | None, limit: int) -> bytes:
         # A hook of the app has read some of it already, which Werkzeug keeps.
         return _already_read(request, limit)
     if length is None and not environ.get("wsgi.input_terminated"):
-        if request.headers.get("Transfer-Encoding"):
+        if request.environ.get("HTTP_TRANSFER_ENCODING"):
             raise BodyRefused(
                 HTTPStatus.LENGTH_REQUIRED,
                 "Length required",

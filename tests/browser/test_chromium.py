@@ -23,9 +23,10 @@ def test_a_browser_reads_what_was_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("both_ways")
-def test_a_browser_misses_nothing_through_a_restart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("query", ["", "?since=1h"])
+def test_a_browser_misses_nothing_through_a_restart(tmp_path: Path, query: str) -> None:
     (tmp_path / "client").mkdir()
-    read = restart(chromium, tmp_path / "client", tmp_path)
+    read = restart(chromium, tmp_path / "client", tmp_path, query=query)
     read.check_ids()
     assert read.words == ["closing", "connected"]
 

@@ -9,16 +9,21 @@ import os
 import random
 import signal
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from msgspec import Raw
 
+from flask_sse_sink.event import Event, Source
 from flask_sse_sink.filters import parse_query
+from flask_sse_sink.log.sqlite.log import SQLiteLog
 from support.http1 import AnswerReader
+from support.logs import events_in
 from support.measured import Measured
 from support.server import Server
 from support.sse import Parser, ServerEvent
@@ -28,7 +33,25 @@ from support.waiting import WAIT_SECONDS, wait_until
 SECONDS = float(os.environ.get("SSE_SINK_REPLAY_SECONDS", "4"))
 CLIENTS = 40
 TYPES = ("a.1", "a.2", "b.1", "b.2", "c")
-FILTERS = ("", "", "a.*", "b.1", "a.1,b.*", "c,none.*", "none")
+ENTITIES = (None, None, "u", "u,v", "é:%", "x" * 255)
+SOURCES = ("s", "s,t", "ü")
+# What clients narrow by: each is a query.
+FILTERS: tuple[dict[str, list[str]], ...] = (
+    {},
+    {},
+    {"event_type": ["a.*"]},
+    {"event_type": ["b.1"]},
+    {"event_type": ["a.1,b.*"]},
+    {"event_type": ["c,none.*"]},
+    {"event_type": ["none"]},
+    {"entity_id": ["u"]},
+    {"entity_id": ["u,v", "é:%"]},
+    {"entity_id": ["u,nobody"], "event_type": ["a.*"]},
+    {"entity_id": ["x" * 255], "source": ["s,t", "ü"]},
+    {"source": ["s"]},
+    {"source": ["s", "ü"], "event_type": ["a.*,c"]},
+    {"entity_id": ["nobody"]},
+)
 SINK = {
     "replay": True,
     "queue_size": 30,
@@ -74,7 +97,7 @@ class Follower(threading.Thread):
         return bool(self.last) and int(self.last) >= self.until
 
     def _one_connection(self) -> None:
-        query = f"event_type={self.wanted}" if self.wanted else ""
+        query = urlencode(self.wanted, doseq=True)
         headers = ["Host: localhost"]
         if self.last and self.chance.random() < 0.5:
             query += f"&last_event_id={self.last}"
@@ -132,10 +155,10 @@ class Follower(threading.Thread):
             assert int(event.id) >= int(self.last or 0), "a step back"
             self.last = event.id
 
-    def check(self, stored: list[tuple[int, str]]) -> None:
+    def check(self, stored: Sequence[Event]) -> None:
         """Fail unless it has all that it wanted, but for what it was told to be gone."""
-        types = parse_query({"event_type": [self.wanted]}).types
-        wanted = [id for id, name in stored if id > self.began and types.matches_type(name)]
+        filter = parse_query(self.wanted)
+        wanted = [event.id for event in stored if event.id > self.began and filter.matches(event)]
         got = set(self.ids)
         gaps = [
             id
@@ -154,9 +177,9 @@ def pour(
     seed: int,
     stop: threading.Event,
     most: float,
-    known: dict[int, str],
+    known: dict[int, Event],
 ) -> None:
-    """Publish batches of random types and sizes, each until it is answered; note ids and types."""
+    """Publish random batches, each until it is answered, and note what was stored."""
     chance = random.Random(seed)
     turn = 0
     began = time.monotonic()
@@ -165,6 +188,8 @@ def pour(
         batch = [
             {
                 "event_type": chance.choice(TYPES),
+                "entity_id": chance.choice(ENTITIES),
+                "source": chance.choice(SOURCES),
                 "event_id": f"{seed}-{turn}-{n}",
                 "data": "x" * chance.choice((0, 100, 3_000)),
             }
@@ -173,14 +198,27 @@ def pour(
         while not stop.is_set():
             with contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
                 for id, event in zip(chance.choice(servers).post(batch), batch, strict=True):
-                    known[id] = str(event["event_type"])
+                    known[id] = _stored_event(id, event)
                 break
         stop.wait(max(0, began + turn / most - time.monotonic()))
 
 
-def all_stored(database: Path) -> list[tuple[int, str]]:
-    with contextlib.closing(sqlite3.connect(database)) as db:
-        return db.execute("SELECT id, event_type FROM events ORDER BY id").fetchall()
+def _stored_event(id: int, event: dict[str, Any]) -> Event:
+    """Return an event as it is stored, in what filters look at."""
+    source = Source(0, event["source"])
+    nothing = Raw(b"{}")
+    entity_id = event["entity_id"]
+    return Event(id, "", event["event_type"], entity_id, "", nothing, source, nothing)
+
+
+def narrowable(event: Event) -> tuple[str, str | None, str]:
+    """Return what filters look at."""
+    return event.event_type, event.entity_id, event.source.name
+
+
+def all_stored(database: Path) -> list[Event]:
+    with contextlib.closing(SQLiteLog(database)) as log:
+        return events_in(log, limit=10**7)
 
 
 class Trial:
@@ -193,8 +231,8 @@ class Trial:
         self.stop = threading.Event()
         ports = [server.port for server in servers]
         self.followers = [Follower(ports, seed + n, self.stop) for n in range(clients)]
-        #: Ids and types of what was stored, as far as it was answered.
-        self.known: dict[int, str] = {}
+        #: What was stored, as far as it was answered, by id.
+        self.known: dict[int, Event] = {}
         self.producers = [
             threading.Thread(
                 target=pour, args=(servers, seed + n, self.no_more, 90 / producers, self.known)
@@ -210,14 +248,14 @@ class Trial:
             producer.start()
         return self
 
-    def finish(self, all_stored: Callable[[], list[tuple[int, str]]]) -> list[tuple[int, str]]:
-        """Let everybody come to the end, and return ids and types of what is stored."""
+    def finish(self, all_stored: Callable[[], list[Event]]) -> list[Event]:
+        """Let everybody come to the end, and return what is stored."""
         self.no_more.set()
         for producer in self.producers:
             producer.join()
         stored = all_stored()
         for follower in self.followers:
-            follower.until = stored[-1][0]
+            follower.until = stored[-1].id
         wait_until(lambda: not any(f.is_alive() for f in self.followers), "all are done", 60)
         for follower in self.followers:
             if follower.error is not None:
@@ -286,7 +324,7 @@ def test_what_is_pruned_meanwhile_is_told(tmp_path: Path, measured: Measured) ->
         # What was stored is pruned by now.
         assert sorted(trial.known) == list(range(1, len(trial.known) + 1))
         for follower in trial.followers:
-            follower.check(sorted(trial.known.items()))
+            follower.check([event for _, event in sorted(trial.known.items())])
     told = sum(len(follower.missed) for follower in trial.followers)
     got = sum(len(follower.ids) for follower in trial.followers)
     assert got > 1000

@@ -68,10 +68,20 @@ def test_tail_reads_the_running_server(app: Flask) -> None:
         assert json.loads(since.stdout)["event_type"] == "user.login"
         all = run(app, "tail", "kept", "--since", "earliest", "--url", url, "-n", "2", "--json")
         assert [json.loads(line)["id"] for line in all.stdout.splitlines()] == [1, 2]
+        for begin in (("--since", "10m"), ("--since", "2020-01-01T00:00:00+02:00")):
+            begun = run(app, "tail", "kept", "--url", url, "-n", "1", "--json", *begin)
+            assert json.loads(begun.stdout)["event_type"] == "other.thing"
         run(app, "publish", "huge.number", "--data", '{"n": 1e400, "m": 0.10}')
         huge = run(app, "tail", "kept", "--since", "2", "--url", url, "-n", "1")
         assert huge.exit_code == 0, huge.output
         assert huge.stdout.endswith('  huge.number           {"n":1e400,"m":0.10}\n')
+        run(app, "publish", "a", "--entity-id", "u", "--source", "t")
+        run(app, "publish", "a", "--entity-id", "u,v", "--source", "s,t")
+        for narrow in (("--entity-id", "u,v"), ("--source", "s,t")):
+            narrowed = run(
+                app, "tail", "kept", "--since", "1", "--url", url, "-n", "1", "--json", *narrow
+            )
+            assert json.loads(narrowed.stdout)["entity_id"] == "u,v"
         refused = run(app, "tail", "events_stream", "--since", "1", "--url", url)
         assert "set sink.events_stream.replay: true" in refused.output
         wrong = run(app, "tail", "events_stream", "--event-type", "*.x", "--url", url)

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 
 from flask_sse_sink.config.settings import DatabaseSettings
-from flask_sse_sink.event import NewEvent, Source, encode_envelope
+from flask_sse_sink.event import Event, NewEvent, Source, encode_envelope
 from flask_sse_sink.exceptions import LogUnavailable, LogUnusable
-from flask_sse_sink.filters import EVERYTHING, Filter, parse
-from flask_sse_sink.log import EventLog, Record, copying, open_log
+from flask_sse_sink.filters import (
+    EVERYTHING,
+    Criterion,
+    Filter,
+    parse,
+    parse_query,
+    selection,
+)
+from flask_sse_sink.filters.exact import EntityIds, Sources
+from flask_sse_sink.filters.patterns import parse_patterns
+from flask_sse_sink.log import EventLog, Record, copying, indexes, open_log
 from flask_sse_sink.log.copying import copy
 from flask_sse_sink.log.due import DueEvents, Rows
 from flask_sse_sink.log.protocol import iso, now_us
-from flask_sse_sink.log.redis import log as redis
-from flask_sse_sink.log.sqlite import queries
+from flask_sse_sink.log.sqlite import matching
 from flask_sse_sink.log.sqlite.log import SQLiteLog
 from flask_sse_sink.submission import decode, new_event
 from support.logs import events_in, ids_in, names_in
@@ -210,15 +219,155 @@ def test_a_replay_returns_the_events_that_the_filter_lets_through(
     narrow_types: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(queries, "NARROW_TYPES", narrow_types)
-    monkeypatch.setattr(redis, "NARROW_TYPES", narrow_types)
-    monkeypatch.setattr(queries, "WINDOW", 4)
+    monkeypatch.setattr(indexes, "NARROW_TYPES", narrow_types)
+    monkeypatch.setattr(matching, "WINDOW", 4)
     log.append(_typed(*["a.b", "a.b", "ab", "a.bc", "b.c", "a.b.c", "c", "a/x", "x", "a"] * 3))
     filter = parse(patterns)
     for after in (0, 7, 30, 99):
         events = [e for e in events_in(log, after) if filter.matches(e)]
         expected = [(event.id, encode_envelope(event)) for event in events]
         assert _replayed(log, after, limit, filter) == expected
+
+
+# Whatever an entity's id may hold that SQL, Redis's keys or JSON might take for something else.
+ENTITIES = (
+    "u",
+    "u,v",
+    "u:1",
+    "user:*",
+    "%",
+    "_",
+    "U",
+    "Ü😀\u2028",
+    'say "hi"\\',
+    "null",
+    ',"created_at":',
+    "x" * 255,
+    "{sse-sink}:events",
+    " ",
+    "0",
+)
+SOURCE_NAMES = ("s", "s,t", "%", "ü" * 255, "1")
+TYPE_NAMES = ("a.b", "a.c", "a.b.c", "b", "c.d", "a")
+
+
+class Odd(NamedTuple):
+    """A criterion that no log knows."""
+
+    def matches(self, event: Event) -> bool:
+        return event.id % 2 == 1
+
+    def narrowed(self, other: Odd) -> Odd:
+        return self
+
+    def values(self) -> list[str]:
+        return ["yes"]
+
+
+def _some(chance: random.Random, values: Sequence[str]) -> list[str]:
+    return chance.sample(values, chance.choice((1, 1, 2, len(values))))
+
+
+def _random_filter(chance: random.Random) -> Filter:
+    """Return a filter of up to three alternatives, each of any criteria."""
+    selections = []
+    for _ in range(chance.choice((0, 1, 1, 1, 2, 2, 3))):
+        criteria: dict[str, Criterion] = {}
+        if chance.random() < 0.5:
+            ids = [*_some(chance, ENTITIES), "nobody"]
+            criteria["entity_id"] = EntityIds(frozenset(ids))
+        if chance.random() < 0.5:
+            patterns = ("a.*", "a.b.*", "a.b", "b", "c", "c.*", "none", "no.*")
+            criteria["event_type"] = parse_patterns(_some(chance, patterns))
+        if chance.random() < 0.4:
+            criteria["source"] = Sources(frozenset([*_some(chance, SOURCE_NAMES), "nobody"]))
+        if chance.random() < 0.1:
+            criteria["odd"] = Odd()
+        selections.append(selection(criteria))
+    return Filter(tuple(selections))
+
+
+@pytest.mark.parametrize("narrow", [0, 3, 256])
+def test_a_replay_lets_through_what_the_filter_matches(
+    log: EventLog, narrow: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "NARROW_KEYS", narrow)
+    monkeypatch.setattr(indexes, "NARROW_TYPES", min(narrow, 64))
+    monkeypatch.setattr(matching, "WINDOW", 17)
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chance = random.Random(seed)
+    entities = (None, None, *ENTITIES)
+    for _ in range(4):
+        batch = [
+            new_event(
+                chance.choice(TYPE_NAMES),
+                {"entity_id": None, "created_at": 1, "x": "y" * chance.choice((0, 0, 9000))},
+                source=chance.choice(SOURCE_NAMES),
+                entity_id=chance.choice(entities),
+            )
+            for _ in range(60)
+        ]
+        log.append(batch)
+    log.prune(FAR, 20)
+    events = events_in(log)
+    assert {event.entity_id for event in events} == set(entities)
+    for _ in range(60):
+        filter = _random_filter(chance)
+        after = chance.choice((0, 20, 21, 100, 239, 240, 500))
+        expected = [
+            (event.id, encode_envelope(event))
+            for event in events
+            if event.id > after and filter.matches(event)
+        ]
+        assert _replayed(log, after, chance.choice((1, 2, 7, 40, 1000)), filter) == expected, (
+            filter.query(),
+            after,
+        )
+        until = chance.randrange(260)
+        page = log.replay(0, 1000, filter, until)
+        ids = [event.id for event in events if event.id <= page.through and filter.matches(event)]
+        assert page.through <= max(until, 20) and [id for id, _ in page.envelopes] == ids
+
+
+def test_an_event_that_two_alternatives_let_through_comes_once(log: EventLog) -> None:
+    log.append([new_event("a", entity_id="u", source="s") for _ in range(5)])
+    either = Filter(
+        tuple(
+            selection({name: criterion})
+            for name, criterion in (
+                ("entity_id", EntityIds(frozenset(["u"]))),
+                ("event_type", parse_patterns(["a"])),
+                ("source", Sources(frozenset(["s"]))),
+            )
+        )
+    )
+    for limit in (1, 2, 3, 5, 9):
+        assert [id for id, _ in _replayed(log, 0, limit, either)] == [1, 2, 3, 4, 5]
+
+
+def test_a_filter_that_lets_nothing_through_is_at_the_end_at_once(log: EventLog) -> None:
+    log.append(_events("a", "b"))
+    assert log.replay(0, 10, Filter(())) == ([], 2, 0, False)
+    assert log.replay(0, 10, parse_query({"entity_id": ["x"]})) == ([], 2, 0, False)
+
+
+def test_a_copy_is_indexed_as_well(make_log: Callable[[], EventLog], tmp_path: Path) -> None:
+    source, target = SQLiteLog(tmp_path / "source.db"), make_log()
+    try:
+        source.append(
+            [new_event("a", entity_id=f"u{n % 3}", source=f"s{n % 2}") for n in range(9)]
+        )
+        source.prune(FAR, 1)
+        list(copy(source, target))
+        target.append([new_event("a", entity_id="u1", source="s1")])
+        for query, ids in (
+            ({"entity_id": ["u1"]}, [2, 5, 8, 10]),
+            ({"source": ["s1"]}, [2, 4, 6, 8, 10]),
+        ):
+            assert [id for id, _ in _replayed(target, 0, 2, parse_query(query))] == ids
+    finally:
+        source.close()
 
 
 def test_a_replay_ends_at_the_given_id(log: EventLog) -> None:

@@ -98,7 +98,13 @@ class _Reading:
                 self.words.append(data)
 
 
-def restart(client: Client, client_folder: Path, folder: Path, front: Front = no_proxy) -> Restart:
+def restart(
+    client: Client,
+    client_folder: Path,
+    folder: Path,
+    front: Front = no_proxy,
+    query: str = "",
+) -> Restart:
     """Have the client read through a restart of the server in ``folder``.
 
     The second server starts once the client has been told that the first is gone: by that one's
@@ -112,7 +118,7 @@ def restart(client: Client, client_folder: Path, folder: Path, front: Front = no
     three = [{"event_type": "a"}] * 3
     with contextlib.ExitStack() as stack:
         with Server(folder, settings) as server:
-            url = stack.enter_context(front(server))
+            url = stack.enter_context(front(server)) + query
             events = stack.enter_context(client(url, client_folder))
             assert next(events)[:2] == ("info", "connected")
             reading = _Reading(events)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from click.testing import Result
@@ -14,6 +16,7 @@ from flask.cli import FlaskGroup, ScriptInfo
 from flask_sse_sink import ConfigError, create_app
 from flask_sse_sink.cli.tail import line
 from flask_sse_sink.extension import runtime_of
+from flask_sse_sink.log.protocol import iso, now_us
 from flask_sse_sink.submission import new_event
 
 
@@ -103,11 +106,84 @@ def test_events_prints_those_since_an_id_or_of_a_type(app: Flask) -> None:
     assert result.stderr == ""
 
 
+def test_events_prints_those_since_a_time(app: Flask) -> None:
+    log = runtime_of(app).log
+    log.append([new_event("a"), new_event("a")])
+    time.sleep(0.002)
+    between = iso(now_us())
+    time.sleep(0.002)
+    log.append([new_event("a")])
+    assert ids(run(app, "events", "--since", between)) == [3]
+    assert ids(run(app, "events", "--since", "10m", "-n", "2")) == [1, 2]
+    assert ids(run(app, "events", "--since", "2999-01-01")) == []
+    log.prune(2**62, 1)
+    result = run(app, "events", "--since", "2020-01-01")
+    assert (ids(result), result.stderr) == ([2, 3], "")
+
+
+def test_events_are_narrowed_by_entity_and_source(app: Flask) -> None:
+    log = runtime_of(app).log
+    for entity_id, source in (("u", "s"), ("u,v", "s"), ("v", "s,t"), (None, "t"), ("%", "t")):
+        log.append([new_event("a", entity_id=entity_id, source=source)])
+    for words, expected in (
+        (("--entity-id", "u"), [1]),
+        (("--entity-id", "u,v"), [2]),
+        (("--entity-id", "u,v", "--entity-id", "v"), [2, 3]),
+        (("--source", "s,t"), [3]),
+        (("--source", "s", "--source", "t"), [1, 2, 4, 5]),
+        (("--source", "s", "--entity-id", "u,v", "--event-type", "a"), [2]),
+        (("--entity-id", "%", "--since", "earliest"), [5]),
+        (("--entity-id", "%", "--since", "10m"), [5]),
+        (("--entity-id", "x"), []),
+    ):
+        assert ids(run(app, "events", *words)) == expected, words
+
+
+@pytest.mark.parametrize(
+    ("words", "query"),
+    [
+        ((), {}),
+        (("--entity-id", "u"), {"entity_id": ["u"]}),
+        (("--entity-id", "u,v"), {"entity_id": ["u,v", "u,v"]}),
+        (("--entity-id", "u,v", "--entity-id", "é&+ :%"), {"entity_id": ["u,v", "é&+ :%"]}),
+        (("--source", "s", "--event-type", "a,b"), {"source": ["s"], "event_type": ["a,b"]}),
+        (("--since", "10m"), {"since": ["10m"]}),
+        (("--since", "2026-11-25T10:00+02:00"), {"since": ["2026-11-25T10:00+02:00"]}),
+        (("--since", "7"), {"last_event_id": ["7"]}),
+        (("--since", "earliest"), {"last_event_id": ["earliest"]}),
+    ],
+)
+def test_tail_asks_for_what_its_options_say(
+    app: Flask,
+    words: tuple[str, ...],
+    query: dict[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    addresses: list[str] = []
+
+    def read(address: str) -> Iterator[str]:
+        addresses.append(address)
+        yield from ()
+
+    monkeypatch.setattr("flask_sse_sink.cli.stream_reader.read", read)
+    result = run(app, "tail", "kept", *words)
+    assert result.exit_code == 0, result.output
+    (address,) = addresses
+    assert parse_qs(urlsplit(address).query) == query
+    assert run(app, "tail", "kept", "--since", "x").exit_code == 2
+    assert run(app, "tail", "events_stream", "--since", "10m").exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--since", "9"), "the newest event has id 0"),
-        (("--since", "x"), "'x' is no event's id; send the id"),
+        (("--since", "x"), "'x' is no event's id and no time; write an id"),
+        (("--since", "-10m"), "'-10m' is no event's id and no time; write an id"),
+        (("--entity-id", ""), "is empty"),
+        (("--source", ""), "is empty"),
+        (("--source", "x" * 256), "can't be a source's name; send at most 255"),
+        (("--entity-id", "\n"), "can't be an entity's id; send at most 255"),
         (("--event-type", "*.x"), "'*.x' is not a pattern; write"),
         (("-n", "0"), "0 is not in the range"),
     ],

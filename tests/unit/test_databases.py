@@ -42,6 +42,9 @@ class ToyLog:
     def read(self, after: int, limit: int) -> list[StoredEnvelope]:
         return self._envelopes[after : after + limit]
 
+    def appended(self, after: int, limit: int) -> list[StoredEnvelope] | None:
+        return None
+
     def replay(self, after: int, limit: int, filter: Filter, until: int | None = None) -> Page:
         return Page([], self.head(), after, False)
 

@@ -202,3 +202,45 @@ def test_a_client_that_sent_a_part_of_its_request_is_told_that_it_was_too_slow(
     head, _, body = client.recv(1000).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ")
     assert b"Content-Length: %d" % len(body) in head
+
+
+@pytest.mark.parametrize("following", [b"", GET[:5], GET])
+def test_a_thread_can_wait_a_moment_for_the_next_request(
+    connection: HttpConnection, client: socket.socket, following: bytes
+) -> None:
+    answered(connection, following)
+    if following != GET:
+        client.sendall(GET[len(following) :])
+    # Where a part came with the request before, the main thread waits for the rest.
+    assert connection.receive_next(10) is (following != GET[:5])
+    assert connection.on_kept_open() is (NextStep.WAIT if following == GET[:5] else NextStep.SERVE)
+
+
+def test_a_thread_leaves_what_does_not_come_in_time_to_the_main_thread(
+    connection: HttpConnection, client: socket.socket
+) -> None:
+    answered(connection)
+    assert not connection.receive_next(0.01)
+    assert connection.on_kept_open() is NextStep.WAIT
+    client.sendall(GET[:5])
+    answered(connection)
+    assert not connection.receive_next(10)
+    assert connection.on_kept_open() is NextStep.WAIT
+    assert connection.state is State.REQUEST
+
+
+def test_a_thread_leaves_the_end_of_a_connection_to_the_main_thread(
+    connection: HttpConnection, client: socket.socket
+) -> None:
+    answered(connection)
+    client.close()
+    assert not connection.receive_next(10)
+    assert connection.on_kept_open() is NextStep.WAIT
+    assert connection.on_readable() is NextStep.CLOSE
+
+
+def test_no_thread_waits_for_a_connection_under_tls(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    connection = make(sockets[0], certfile=__file__, keyfile=__file__)
+    assert not connection.receive_next(10)

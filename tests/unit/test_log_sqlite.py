@@ -12,13 +12,27 @@ from typing import Any
 
 import pytest
 
-from flask_sse_sink.event import NewEvent
+from flask_sse_sink.event import NewEvent, decode_envelope
 from flask_sse_sink.exceptions import LogUnavailable, LogUnusable
-from flask_sse_sink.filters import EVERYTHING
+from flask_sse_sink.filters import EVERYTHING, Filter, parse_query, selection
+from flask_sse_sink.filters.exact import EntityIds
+from flask_sse_sink.log.sqlite import matching, queries, schema
 from flask_sse_sink.log.sqlite.log import SQLiteLog
 from flask_sse_sink.log.sqlite.schema import APPLICATION_ID, MIGRATIONS, SCHEMA, Schema
 from flask_sse_sink.submission import new_event
 from support.logs import events_in, ids_in, names_in
+
+
+class _Steps:
+    """Counts the steps that SQLite's virtual machine makes, by tens."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.count = 0
+        db.set_progress_handler(self._add, 10)
+
+    def _add(self) -> int:
+        self.count += 10
+        return 0
 
 
 class _Opened(list[sqlite3.Connection]):
@@ -124,7 +138,7 @@ def _newer(path: Path) -> None:
         (_garbage, "the file is no SQLite database; name another in database.url"),
         (_damaged, "the file is damaged; restore a copy"),
         (_foreign, "the database of another program; name another in database.url"),
-        (_newer, "written by a newer flask-sse-sink .schema 3, this one knows 2.; update"),
+        (_newer, "written by a newer flask-sse-sink .schema 4, this one knows 3.; update"),
     ],
 )
 def test_a_file_that_is_not_our_log_is_refused_and_not_changed(
@@ -272,7 +286,7 @@ def test_ids_continue_after_a_migration_without_events(log: SQLiteLog) -> None:
     assert log.append([_event("a")]).ids == [8]
 
 
-# The tables as the second version made them in a new file, without the first ones before.
+# The tables of a version in a new file, without those of the versions before.
 _SECOND_SCHEMA = """
 CREATE TABLE sources (
     id INTEGER PRIMARY KEY,
@@ -297,6 +311,19 @@ CREATE TABLE about (
 """
 
 
+_THIRD_SCHEMA = (
+    _SECOND_SCHEMA
+    + """
+ALTER TABLE events ADD COLUMN entity_id TEXT GENERATED ALWAYS AS (
+    CASE substr(envelope, instr(envelope, ',"created_at":') - 1, 1) WHEN '"' THEN json_extract(
+        substr(envelope, 1, instr(envelope, ',"created_at":') - 1) || '}', '$.entity_id'
+    ) END
+) VIRTUAL;
+CREATE INDEX events_by_entity ON events (entity_id) WHERE entity_id IS NOT NULL;
+"""
+)
+
+
 def _schema(path: Path) -> set[tuple[str, str, str, str | None]]:
     with closing(sqlite3.connect(path)) as db:
         return set(
@@ -307,7 +334,7 @@ def _schema(path: Path) -> set[tuple[str, str, str, str | None]]:
 def test_new_files_and_old_ones_get_the_same_tables(log: SQLiteLog, tmp_path: Path) -> None:
     straight = tmp_path / "straight.db"
     with closing(sqlite3.connect(straight)) as db:
-        db.executescript(_SECOND_SCHEMA)
+        db.executescript(_THIRD_SCHEMA)
     log.head()
     assert _schema(log.path) == _schema(straight)
     _of_the_first_version(tmp_path / "old.db")
@@ -315,6 +342,134 @@ def test_new_files_and_old_ones_get_the_same_tables(log: SQLiteLog, tmp_path: Pa
     old.head()
     old.close()
     assert _schema(old.path) == _schema(straight)
+
+
+def _of_the_second_version(path: Path, *events: NewEvent) -> None:
+    """Make a file as the second version would have, with these events and head 9 or more."""
+    third = SQLiteLog(path.with_name("third.db"))
+    third.append(events)
+    records = third.records(0, len(events))
+    third.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        Schema(MIGRATIONS[:2]).prepare(db, path)
+        envelopes = [decode_envelope(each.envelope) for each in records]
+        queries.restore(db, records, envelopes, max(9, len(events)))
+
+
+def _entities(path: Path) -> list[tuple[int, str | None]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT id, entity_id FROM events ORDER BY id").fetchall()
+
+
+# Some of these would be mistaken where an envelope wasn't parsed.
+_ENTITIES = (
+    "u",
+    None,
+    'a","created_at":"x',
+    ',"created_at":',
+    "null",
+    '"',
+    "\\",
+    'n"\\',
+    "é😀",
+    "[",
+)
+
+
+def test_a_file_of_the_second_version_is_indexed_by_entity(
+    log: SQLiteLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    confusing = {"entity_id": "v", "created_at": 1}
+    events = [
+        new_event(
+            "a",
+            confusing,
+            meta=confusing,
+            event_id=f'{n},"created_at":{entity_id}',
+            source='"entity_id":"v","created_at":',
+            entity_id=entity_id,
+        )
+        for n, entity_id in enumerate(_ENTITIES)
+    ]
+    _of_the_second_version(log.path, *events)
+    assert log.head() == 10
+    assert _entities(log.path) == list(enumerate(_ENTITIES, 1))
+    assert "indexing 10 events by entity, once" in caplog.text
+    for entity_id in filter(None, _ENTITIES):
+        criterion = EntityIds(frozenset([entity_id]))
+        (row,) = log.replay(0, 9, Filter((selection({"entity_id": criterion}),))).envelopes
+        assert decode_envelope(row[1]).entity_id == entity_id
+
+
+def test_a_long_migration_says_that_it_goes_on(
+    log: SQLiteLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _of_the_second_version(log.path, *(new_event("a", entity_id="u") for _ in range(9)))
+    monkeypatch.setattr(schema, "_REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(schema, "_STEPS", 10)
+    log.head()
+    assert "still indexing, after 0 s" in caplog.text
+
+
+def test_a_process_of_the_version_before_may_go_on_appending(log: SQLiteLog) -> None:
+    _of_the_second_version(log.path)
+    envelope = '{"id":11,"event_id":"x","event_type":"a","entity_id":"u","created_at":"2026"}'
+    with closing(sqlite3.connect(log.path, isolation_level=None)) as old:
+        insert = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)"
+        assert old.execute("SELECT count(*) FROM events").fetchone() == (0,)
+        assert log.append([new_event("a", entity_id="u")]).ids == [10]
+        old.execute(insert, (11, 1, "x", "a", 1, None, envelope))
+    assert _entities(log.path) == [(10, "u"), (11, "u")]
+
+
+@pytest.mark.parametrize(
+    ("query", "count", "index"),
+    [
+        ({"entity_id": ["u1", "u2"]}, 9, "events_by_entity"),
+        ({"entity_id": ["u1"], "event_type": ["a"], "source": ["s"]}, 1, "events_by_entity"),
+        ({"event_type": ["a", "b"], "source": ["s"]}, 1, "events_by_type"),
+        ({"source": ["s", "t"]}, 1, "sqlite_autoindex_events_1"),
+    ],
+)
+def test_a_narrow_replay_reads_an_index(
+    log: SQLiteLog, opened: _Opened, query: dict[str, list[str]], count: int, index: str
+) -> None:
+    log.append([new_event("c", entity_id=f"u{n % 50}", source=f"s{n % 20}") for n in range(200)])
+    log.append([new_event("a", entity_id="u1", source="s")])
+    filter = parse_query(query)
+    log.replay(0, 500, filter)
+    (replayer,) = opened[1:]
+    statements: list[str] = []
+    replayer.set_trace_callback(statements.append)
+    steps = _Steps(replayer)
+    assert len(log.replay(0, 500, filter).envelopes) == count
+    replayer.set_trace_callback(None)
+    # To read all events takes some 1,500.
+    assert steps.count < 600
+    plans = [
+        str(row[3])
+        for statement in statements
+        if statement.startswith("SELECT id")
+        for row in replayer.execute(f"EXPLAIN QUERY PLAN {statement}")
+    ]
+    reads = [plan for plan in plans if " events " in f"{plan} "]
+    assert not any(plan.startswith("SCAN") for plan in reads), plans
+    assert {index, "PRIMARY"} == {
+        "PRIMARY" if "INTEGER PRIMARY KEY" in plan else plan.split("INDEX ")[1].split()[0]
+        for plan in reads
+    }
+
+
+def test_a_source_with_many_events_is_read_through(
+    log: SQLiteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "WINDOW", 50)
+    log.append([new_event("a", source="s" if n % 3 else "t") for n in range(300)])
+    page = log.replay(0, 500, parse_query({"source": ["t"]}))
+    assert (len(page.envelopes), page.through, page.more) == (17, 50, True)
+    # There are fewer events to read than the index has.
+    page = log.replay(290, 500, parse_query({"source": ["t"]}))
+    assert (len(page.envelopes), page.through, page.more) == (3, 300, False)
 
 
 def test_a_new_file_is_created_without_a_warning(
@@ -343,13 +498,13 @@ def test_a_file_is_migrated_whole_or_not_at_all(tmp_path: Path) -> None:
     log.close()
 
 
-@pytest.mark.parametrize("version", [0, 1, 2])
+@pytest.mark.parametrize("version", [0, 1, 3])
 def test_one_more_migration_is_a_new_version(
     log: SQLiteLog, caplog: pytest.LogCaptureFixture, version: int
 ) -> None:
     if version == 1:
         _of_the_first_version(log.path, (1, 1, "x", "a", None, 1, None, "{}", "{}"))
-    elif version == 2:
+    elif version == 3:
         log.append([_event("x")])
         log.close()
 
@@ -364,9 +519,9 @@ def test_one_more_migration_is_a_new_version(
         newer.check(db, log.path)
         kept = db.execute("SELECT id, event_id, more FROM events").fetchall()
         assert kept == ([(1, "x", None)] if version else [])
-        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)
         with pytest.raises(
-            LogUnusable, match=r"newer flask-sse-sink .schema 3, this one knows 2."
+            LogUnusable, match=r"newer flask-sse-sink .schema 4, this one knows 3."
         ):
             SCHEMA.check(db, log.path)
     assert ("bringing 1 events to this version's schema" in caplog.text) == (version == 1)

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from flask_sse_sink.config.values import Pause, ReplayBound
 from flask_sse_sink.exceptions import LogUnavailable
 from flask_sse_sink.extension import runtime_of
 from flask_sse_sink.filters import EVERYTHING, parse
-from flask_sse_sink.log.sqlite import queries
+from flask_sse_sink.log import indexes
+from flask_sse_sink.log.protocol import iso, now_us
+from flask_sse_sink.log.sqlite import matching
 from flask_sse_sink.log.sqlite.log import SQLiteLog
 from flask_sse_sink.runtime import Runtime
 from flask_sse_sink.stream import frame
@@ -26,6 +29,7 @@ from flask_sse_sink.stream.client import Client
 from flask_sse_sink.stream.membership import Membership
 from flask_sse_sink.stream.replay import Replay
 from flask_sse_sink.stream.settings import SSESettings
+from flask_sse_sink.stream.since import parse_since
 from flask_sse_sink.stream.subscribers import Subscribers
 from flask_sse_sink.stream.subscription import ResumePosition, parse_position
 from flask_sse_sink.submission import new_event
@@ -111,6 +115,187 @@ def test_no_text_is_read_as_anything_else(text: str) -> None:
     except ValueError:
         return
     assert asked is None or asked.earliest or int(text) == asked.id
+
+
+def ago(text: str, now: int) -> float:
+    """Return how many seconds before now the text says."""
+    return (now - parse_since(text)) / 1e6
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("10m", 600),
+        (" 10m ", 600),
+        ("1h 30m", 5400),
+        ("500ms", 0.5),
+        ("600", 600),
+        ("1.5", 1.5),
+        ("2 days", 172800),
+        ("0s", 0),
+    ],
+)
+def test_an_interval_ends_now(text: str, seconds: float) -> None:
+    assert seconds <= ago(text, now_us()) + 0.001 < seconds + 5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-11-25T10:00:00Z", "2026-11-25T10:00:00+00:00"),
+        ("2026-11-25T10:00:00.000001+00:00", "2026-11-25T10:00:00.000001+00:00"),
+        ("2026-11-25T10:00:00", "2026-11-25T10:00:00+00:00"),
+        ("2026-11-25 10:00", "2026-11-25T10:00:00+00:00"),
+        ("2026-11-25T10:00", "2026-11-25T10:00:00+00:00"),
+        ("2026-11-25", "2026-11-25T00:00:00+00:00"),
+        ("2026-11-25T12:00:00+02:00", "2026-11-25T10:00:00+00:00"),
+        ("2026-11-25T12:00:00 02:00", "2026-11-25T10:00:00+00:00"),
+        ("2026-11-25T12:00 02:00", "2026-11-25T10:00:00+00:00"),
+        ("2026-11-25 12:00 02:00", "2026-11-25T10:00:00+00:00"),
+        ("2026-11-25T12:00:00.5 0200", "2026-11-25T10:00:00.500000+00:00"),
+        ("2026-11-25T12:00:00 02", "2026-11-25T10:00:00+00:00"),
+        ("20261125T120000 0200", "2026-11-25T10:00:00+00:00"),
+        ("2026-11-25T07:30:00-02:30", "2026-11-25T10:00:00+00:00"),
+        ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+14:00"),
+        ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59-14:00"),
+    ],
+)
+def test_a_time_is_read(text: str, expected: str) -> None:
+    time = datetime.fromisoformat(expected)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    assert parse_since(text) == (time - epoch) // timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "",
+        "-10m",
+        "-1",
+        "yesterday",
+        "10:99:99Z",
+        "2026-13-01",
+        "2026-11-25T25:00",
+        "2026-11-25T10:00:00 02:00 03:00",
+        "inf",
+        "nan",
+        "1e300",
+        "9" * 40,
+        "201 years",
+        "earliest",
+    ],
+)
+def test_what_is_no_time_is_refused_with_a_cure(text: str) -> None:
+    with pytest.raises(ValueError, match="is no time; write how long ago it was"):
+        parse_since(text)
+
+
+@given(st.text() | st.text("0123456789-:TZ+ .hmsd"))
+def test_every_text_is_a_time_or_refused(text: str) -> None:
+    try:
+        time = parse_since(text)
+    except ValueError:
+        return
+    assert abs(time) < 2**62
+
+
+@pytest.mark.parametrize("text", ["x", "-10m", "2026-11-25T25:00"])
+def test_what_is_no_time_is_a_400(app: Flask, text: str) -> None:
+    for answer in (
+        app.test_client().get("/events_stream/", query_string={"since": text}),
+        app.test_client().head("/events_stream/", query_string={"since": text}),
+    ):
+        assert answer.status_code == 400
+        assert answer.content_type == "application/problem+json"
+    problem = app.test_client().get("/events_stream/", query_string={"since": text}).json
+    assert problem is not None and problem["title"] == "Malformed since"
+    assert "e.g. `2026-11-25T10:00:00Z`" in problem["detail"]
+
+
+@pytest.fixture
+def between(app: Flask) -> int:
+    """Publish events 1 to 3, and 4 and 5 later; return a time between, in microseconds."""
+    publish(app, "a", "b", "a")
+    time.sleep(0.002)
+    between = now_us()
+    time.sleep(0.002)
+    publish(app, "a", "b")
+    return between
+
+
+def test_the_events_since_a_time_come_and_then_the_live_ones(app: Flask, between: int) -> None:
+    for query, first in (
+        (f"since={iso(between)}", 4),
+        (f"since={iso(between).replace('+', '%2B')}", 4),
+        (f"since={iso(between).replace('+00:00', 'Z')}", 4),
+        (f"since={iso(between)}&last_event_id=&lastEventId=%20", 4),
+        ("since=10m", 1),
+        ("since=&since=x", 6),
+        ("since=10m&last_event_id=2", 3),
+        ("since=x&last_event_id=2", 3),
+        ("since=10m&lastEventId=2", 3),
+        ("since=0s&last_event_id=earliest", 1),
+    ):
+        stream = follow(app, query)
+        assert stream.frame() == connected(5 if first == 6 else None), query
+        assert ids(stream, 6 - first) == list(range(first, 6))
+        stream.close()
+    stream = follow(app, f"since={iso(between)}&event_type=b")
+    assert stream.frame() == connected()
+    assert ids(stream, 1) == [5]
+    publish(app, "a", "b")
+    assert ids(stream, 1) == [7]
+    stream.close()
+
+
+def test_the_header_of_a_client_that_comes_back_wins_over_since(app: Flask, between: int) -> None:
+    stream = follow(app, "since=10m", "4")
+    assert stream.frame() == connected()
+    assert ids(stream, 1) == [5]
+    stream.close()
+
+
+@pytest.mark.parametrize("since", ["0s", "2999-01-01", "2999-01-01T00:00:00+02:00"])
+def test_nothing_is_replayed_since_a_time_in_the_future(
+    app: Flask, between: int, since: str
+) -> None:
+    stream = follow(app, f"since={since}")
+    assert stream.frame() == connected()
+    publish(app, "c")
+    assert ids(stream, 1) == [6]
+    stream.close()
+
+
+def test_since_does_not_tell_of_what_is_no_longer_kept(app: Flask, runtime: Runtime) -> None:
+    publish(app, *"abcde")
+    runtime.log.prune(FAR, 3)
+    stream = follow(app, "since=2020-01-01")
+    assert stream.frame() == connected()
+    assert ids(stream, 2) == [4, 5]
+    stream.close()
+
+
+def test_since_goes_no_further_back_than_the_sink_replays(make_app: MakeApp) -> None:
+    app = make_app(sink={"events_stream": {"type": "sse", "replay": 2}})
+    publish(app, *"abcde")
+    runtime_of(app).log.prune(FAR, 1)
+    stream = follow(app, "since=10m")
+    assert stream.frame() == connected()
+    told = {"count": 2, "first_id": 2, "last_id": 3, "reason": "beyond_replay"}
+    assert missed(stream) == (3, told)
+    assert ids(stream, 2) == [4, 5]
+    stream.close()
+
+
+def test_since_is_ignored_without_replay(make_app: MakeApp, listen: Listen) -> None:
+    app = make_app()
+    publish(app, "a")
+    stream = follow(app, "since=x")
+    assert stream.frame() == connected()
+    publish(app, "b")
+    assert stream.types(1) == ["b"]
+    stream.close()
 
 
 def test_what_is_no_id_is_a_400(app: Flask) -> None:
@@ -441,11 +626,12 @@ def _stream(
     patterns: tuple[str, ...] = ("*",),
     after: int = 1,
     heartbeat: float = 0.05,
+    position: ResumePosition | None = None,
 ) -> Iterator[bytes]:
     settings = SSESettings(replay=ReplayBound(), heartbeat_timeout=Pause(heartbeat))
     client = Client("s", EVERYTHING, None, settings)
     membership = Membership(Subscribers("s", EVERYTHING, MEMORY), relay, client)
-    position = ResumePosition(after)
+    position = position or ResumePosition(after)
     replay = Replay(log, parse(patterns), ReplayBound(), position, membership)
     return iter(session(client, replay=replay))
 
@@ -468,6 +654,20 @@ def test_a_log_that_goes_away_in_a_replay_is_waited_for(log: _Log) -> None:
     assert relay.turns == []
 
 
+def test_heartbeats_have_no_id_while_nobody_knows_where_since_begins(log: _Log) -> None:
+    log.append([new_event("a"), new_event("b")])
+    log.failures = 3
+    relay = _Relay(2)
+    relay.cursor = 2
+    stream = _stream(log, relay, position=ResumePosition(0, since_us=0))
+    assert next(stream) == frame.connected(3000)
+    data = next(stream)
+    while data == frame.HEARTBEAT:
+        data = next(stream)
+    assert ids_in(data) == [1, 2]
+    assert log.failures == 0
+
+
 def test_events_between_the_last_page_and_the_live_ones_are_read(log: _Log) -> None:
     log.append([new_event("a"), new_event("b")])
     # The last of the three is handed to the live clients.
@@ -481,8 +681,8 @@ def test_events_between_the_last_page_and_the_live_ones_are_read(log: _Log) -> N
 def test_a_wide_filter_that_matches_little_is_quiet_no_longer_than_it_may(
     log: _Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "WINDOW", 1)
-    monkeypatch.setattr(queries, "NARROW_TYPES", -1)
+    monkeypatch.setattr(matching, "WINDOW", 1)
+    monkeypatch.setattr(indexes, "NARROW_TYPES", -1)
     log.append([new_event("a") for _ in range(20)])
     real = log.replay
 

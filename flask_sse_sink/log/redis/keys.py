@@ -9,7 +9,9 @@ PREFIX = "{sse-sink}:"
 #: The stream of events: entry ``<id>-0`` has e (envelope), t (type), k (source and event id),
 #: a (microseconds since the epoch) and o (occurred_at, or nothing).
 EVENTS = PREFIX + "events"
-#: A hash: head (the highest id ever given), sources (the highest source's id), identity, schema.
+#: A hash: head (the highest id ever given), sources (the highest source's id), identity, schema;
+#: and indexed_from and indexed_to: the events above the one and up to the other are indexed by
+#: entity and by source. A node of an older version doesn't index what it stores.
 ABOUT = PREFIX + "about"
 #: A hash: a source's name to its id.
 SOURCES = PREFIX + "sources"
@@ -19,6 +21,11 @@ IDS = PREFIX + "ids"
 TYPES = PREFIX + "types"
 #: And one stream for each type, with nothing but the ids.
 TYPE = PREFIX + "type:"
+#: The same for each source, by its name.
+SOURCE = PREFIX + "source:"
+#: For each entity a sorted set of ids, each with itself as its score: there may be very many
+#: entities, and a stream takes 4.7 kB however little it holds, such a set some 100 bytes.
+ENTITY = PREFIX + "entity:"
 #: What a check of the log writes.
 PROBE = PREFIX + "probe"
 

@@ -16,13 +16,11 @@ from typing import Any
 from ...event import NewEvent, decode_envelope
 from ...exceptions import LogUnavailable, LogUnusable
 from ...filters import Filter
-from ...filters.patterns import TypePatterns
 from ..due import DueEvents
+from ..indexes import merge_of
 from ..protocol import (
     FAR_FUTURE_US,
-    NARROW_TYPES,
     NO_COPY,
-    PAGE_BYTES,
     PROBE_BYTES,
     Appended,
     Page,
@@ -33,7 +31,7 @@ from ..protocol import (
 from . import arguments
 from .client import Client
 from .errors import TIMEOUT_SECONDS
-from .keys import ABOUT, EVENTS, IDS, PROBE, TYPE, TYPES, id_of
+from .keys import ABOUT, EVENTS, PROBE, TYPES, id_of
 
 _log = logging.getLogger(__name__)
 
@@ -127,37 +125,24 @@ class RedisLog:
             entries = db.xrange(EVENTS, f"{after + 1}-0", "+", count=limit)
         return [(id_of(entry), fields[b"e"]) for entry, fields in entries]
 
+    def appended(self, after: int, limit: int) -> list[StoredEnvelope] | None:
+        return None
+
     def replay(self, after: int, limit: int, filter: Filter, until: int | None = None) -> Page:
         with self._client.lend() as (db, scripts):
-            patterns = filter.types
-            types = None if patterns.everything else self._types(db, patterns)
-            bound = "+" if until is None else str(until)
-            keys = [EVENTS, ABOUT, *(TYPE + name for name in types or ())]
-            if types == []:
-                # No event matches: a stream that doesn't exist keeps the script from reading all.
-                keys.append(TYPE)
-            entries, through, gone, end = scripts.replay(
-                keys=keys, args=[after, bound, limit, PAGE_BYTES]
-            )
+            merge = None if filter.everything else merge_of(filter, _Indexes(db))
+            keys, values = arguments.of_replay(after, until, limit, merge)
+            entries, through, gone, end, is_merged = scripts.replay(keys=keys, args=values)
         envelopes = [(int(id), envelope) for id, envelope in entries]
-        # Where the types' streams gave the events, other criteria may still hold some back.
-        if not filter.everything and (types is None or not filter.is_of_types):
+        # Below the first event that is indexed, the script returns all events.
+        is_exact = filter.everything or (is_merged and merge is not None and merge.is_exact)
+        if not is_exact:
             envelopes = [
                 (id, envelope)
                 for id, envelope in envelopes
                 if filter.matches(decode_envelope(envelope))
             ]
         return Page(envelopes, int(through), int(gone), int(through) < int(end))
-
-    def _types(self, db: Any, patterns: TypePatterns) -> list[str] | None:
-        """Return the types in the log that match, None if they are many."""
-        types = sorted(patterns.exact)
-        for prefix in patterns.prefixes:
-            # A prefix ends in a dot, and "/" is the character after it.
-            low, high = b"[" + prefix.encode(), b"(" + prefix[:-1].encode() + b"/"
-            names = db.zrangebylex(TYPES, low, high, start=0, num=NARROW_TYPES + 1)
-            types += [name.decode() for name in names]
-        return types if len(types) <= NARROW_TYPES else None
 
     def head(self) -> int:
         with self._client.lend() as (db, _):
@@ -200,11 +185,7 @@ class RedisLog:
             entries = db.xrange(EVENTS, "-", f"{due}-0", count=limit) if due else []
             if not entries:
                 return 0
-            types = list(dict.fromkeys(fields[b"t"] for _, fields in entries))
-            values: list[int | bytes] = [id_of(entries[-1][0]), len(types), *types]
-            for entry, fields in entries:
-                values += (fields[b"k"], id_of(entry))
-            keys = [EVENTS, IDS, TYPES, *(TYPE.encode() + name for name in types)]
+            keys, values = arguments.of_prune(entries)
             count: int = scripts.prune(keys=keys, args=values)
             return count
 
@@ -232,3 +213,19 @@ class RedisLog:
 
     def close(self) -> None:
         self._client.close()
+
+
+class _Indexes:
+    """What Redis tells of the log's indexes."""
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+
+    def types(self, prefix: str, most: int) -> list[str]:
+        # A prefix ends in a dot, and "/" is the character after it.
+        low, high = b"[" + prefix.encode(), b"(" + prefix[:-1].encode() + b"/"
+        names: list[bytes] = self._db.zrangebylex(TYPES, low, high, start=0, num=most)
+        return [name.decode() for name in names]
+
+    def has_narrow(self, sources: frozenset[str]) -> bool:
+        return True

@@ -31,7 +31,9 @@ from . import queries
 from .appends import Appends
 from .connections import Connect, Connections
 from .errors import LOCK_SECONDS
+from .matching import matching
 from .notifier import Notifier
+from .recent import RecentEvents
 
 # A row of the table for probes takes about this much: an id and a time.
 _PROBE_ROW_BYTES = 12
@@ -54,7 +56,8 @@ class SQLiteLog:
         self.path = Path(path)
         self._connections = Connections(self.path, connect, lock_seconds)
         self._notifier = Notifier(self.path.with_name(self.path.name + "-bells"))
-        self._appends = Appends(self._connections, self._notifier.notify)
+        self._recent = RecentEvents()
+        self._appends = Appends(self._connections, self._recent, self._notifier.notify)
         self._due = DueEvents(str(self.path))
 
     @property
@@ -72,12 +75,15 @@ class SQLiteLog:
         with self._connections.reader.lend() as db:
             return queries.envelopes(db, after, limit)
 
+    def appended(self, after: int, limit: int) -> list[StoredEnvelope] | None:
+        return self._recent.after(after, limit)
+
     def replay(self, after: int, limit: int, filter: Filter, until: int | None = None) -> Page:
         with self._connections.replayer.snapshot() as db:
             head = queries.head(db)
             end = head if until is None else min(head, until)
             gone = max(after, min(queries.oldest(db) - 1, end))
-            envelopes, through = queries.matching(db, filter, gone, end, limit)
+            envelopes, through = matching(db, filter, gone, end, limit)
         return Page(envelopes, through, gone, through < end)
 
     def head(self) -> int:
@@ -113,6 +119,7 @@ class SQLiteLog:
             due = self._due.last_due(dates, limit, before_us, last, future_us)
         if not due:
             return 0
+        self._recent.clear()
         with self._transaction() as db:
             return db.execute("DELETE FROM events WHERE id <= ?", (due,)).rowcount
 

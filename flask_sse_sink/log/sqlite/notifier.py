@@ -15,6 +15,7 @@ import secrets
 import select
 import socket
 import threading
+import time
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -76,6 +77,9 @@ class _Endpoint:
             self._folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             _log.warning("%s: %s; other processes' events come late", folder, error.strerror)
+        self._names: list[str] = []
+        # When the folder had been changed last as the names were read.
+        self._changed_ns = -1
         # A socket's address holds about 100 bytes; a folder's path may be longer.
         reach = f"/proc/self/fd/{self._folder_fd}"
         self._reach = reach if os.path.isdir(reach) else str(folder)
@@ -97,9 +101,23 @@ class _Endpoint:
         if self._folder_fd < 0:
             return
         with contextlib.suppress(OSError):
-            for name in os.listdir(self._folder_fd):
+            for name in self._listed():
                 if this_process or name != self._name:
                     self._send_to(name)
+
+    def _listed(self) -> list[str]:
+        """Return the names in the folder, which is read again where it may have changed.
+
+        The time of a change has steps of some milliseconds. So names that were read within a
+        second after a change are not kept.
+        """
+        changed_ns = os.fstat(self._folder_fd).st_mtime_ns
+        if changed_ns != self._changed_ns:
+            now_ns = time.time_ns()
+            self._names = os.listdir(self._folder_fd)
+            is_settled = changed_ns < now_ns - 1_000_000_000
+            self._changed_ns = changed_ns if is_settled else -1
+        return self._names
 
     def _send_to(self, name: str) -> None:
         try:

@@ -7,13 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ...event import Event, decode_envelope
-from ...filters import Filter
-from ...filters.patterns import TypePatterns
-from ..protocol import NARROW_TYPES, PAGE_BYTES, Record, StoredEnvelope
-
-# How many events one page of a replay reads at most, where the filter is a wide one.
-WINDOW = 20_000
+from ...event import Event
+from ..protocol import Record, StoredEnvelope
 
 
 def head(db: sqlite3.Connection) -> int:
@@ -67,74 +62,6 @@ def head_before(db: sqlite3.Connection, before_us: int) -> int:
         else:
             high = middle - 1
     return low
-
-
-def matching(
-    db: sqlite3.Connection, filter: Filter, after: int, end: int, limit: int
-) -> tuple[list[StoredEnvelope], int]:
-    """Return the events above ``after`` and up to ``end`` that the filter lets through.
-
-    Lowest first, ``limit`` of them at most, and the id up to which there are no others. That is
-    below ``end`` where the page is full.
-    """
-    sql = "SELECT id, CAST(envelope AS BLOB) FROM events WHERE id > ? AND id <= ?"
-    values: list[int | str] = [after, end]
-    patterns = filter.types
-    if not patterns.everything:
-        types = _types(db, patterns)
-        if types is None:
-            end = min(end, after + WINDOW)
-            # The plus keeps SQLite from sorting every event that ever matched.
-            either = ["+event_type IN (SELECT value FROM json_each(?))"]
-            either += ["(+event_type >= ? AND +event_type < ?)"] * len(patterns.prefixes)
-            sql += f" AND ({' OR '.join(either)})"
-            values = [after, end, msgspec.json.encode(sorted(patterns.exact)).decode()]
-            for prefix in patterns.prefixes:
-                values += [prefix, _after_prefix(prefix)]
-        elif types:
-            # SQLite merges the types' parts of the index, and reads no more than the page.
-            sql = " UNION ALL ".join([f"{sql} AND event_type = ?"] * len(types))
-            values = [value for name in types for value in (after, end, name)]
-        else:
-            return [], max(after, end)
-    page: list[StoredEnvelope] = []
-    size = 0
-    rows = db.execute(f"{sql} ORDER BY id LIMIT ?", [*values, limit])
-    for row in rows:
-        page.append(row)
-        size += len(row[1])
-        if size >= PAGE_BYTES or len(page) == limit:
-            rows.close()
-            return _passing(filter, page), row[0]
-    return _passing(filter, page), max(after, end)
-
-
-def _passing(filter: Filter, page: list[StoredEnvelope]) -> list[StoredEnvelope]:
-    """Return the events of a page that meet criteria other than the type, too."""
-    if filter.is_of_types:
-        return page
-    return [row for row in page if filter.matches(decode_envelope(row[1]))]
-
-
-def _types(db: sqlite3.Connection, patterns: TypePatterns) -> list[str] | None:
-    """Return the event types in the log that match, None if they are many."""
-    types = sorted(patterns.exact)
-    for prefix in patterns.prefixes:
-        last, end = prefix, _after_prefix(prefix)
-        while len(types) <= NARROW_TYPES:
-            # A step of the index to the next type, however many events the one before has.
-            sql = "SELECT min(event_type) FROM events WHERE event_type > ? AND event_type < ?"
-            name: str | None = db.execute(sql, (last, end)).fetchone()[0]
-            if name is None:
-                break
-            types.append(name)
-            last = name
-    return types if len(types) <= NARROW_TYPES else None
-
-
-def _after_prefix(prefix: str) -> str:
-    """Return the end of the range of texts that start with the prefix, in the order of bytes."""
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
 def known_ids(

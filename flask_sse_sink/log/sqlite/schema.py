@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Raw
@@ -24,6 +26,10 @@ _log = logging.getLogger(__name__)
 APPLICATION_ID = 0x73736531
 # After so many events each, a migration that rewrites all of them logs how far it is.
 _PROGRESS = 100_000
+# A migration that is one long statement says so often that it goes on, and looks at the clock
+# after so many steps of SQLite's virtual machine.
+_REPORT_SECONDS = 10.0
+_STEPS = 100_000
 
 #: Brings a file from one version to the next, in a transaction. ``path`` is for log messages.
 Migration = Callable[[sqlite3.Connection, Path], None]
@@ -172,6 +178,57 @@ CREATE TABLE about (
 INSERT INTO about VALUES (1, lower(hex(randomblob(8))))
 """
 
+
+def _index_entities(db: sqlite3.Connection, path: Path) -> None:
+    """Index events by the entity that they are about; those about none aren't in the index."""
+    count = db.execute("SELECT count(*) FROM events").fetchone()[0]
+    if count:
+        _log.warning("%s: indexing %d events by entity, once", path, count)
+    began = time.monotonic()
+
+    def report() -> None:
+        _log.warning("%s: still indexing, after %.0f s", path, time.monotonic() - began)
+
+    with _every_seconds(db, _REPORT_SECONDS, report):
+        _run(db, _VERSION_3)
+
+
+# A generated column, as it is cheaper: a million events take 2.5 s and 4 % more space. A stored
+# column takes 4.6 s, 19 % more space and a journal as large as the file. And a process of the
+# version before that has the file open goes on appending.
+# Only the envelope's beginning is parsed, up to the first key "created_at": a text can't hold
+# that, as its quotes are escaped. Where the beginning ends in `null`, nothing is parsed.
+_VERSION_3 = """
+ALTER TABLE events ADD COLUMN entity_id TEXT GENERATED ALWAYS AS (
+    CASE substr(envelope, instr(envelope, ',"created_at":') - 1, 1) WHEN '"' THEN json_extract(
+        substr(envelope, 1, instr(envelope, ',"created_at":') - 1) || '}', '$.entity_id'
+    ) END
+) VIRTUAL;
+CREATE INDEX events_by_entity ON events (entity_id) WHERE entity_id IS NOT NULL
+"""
+
+
+@contextmanager
+def _every_seconds(
+    db: sqlite3.Connection, seconds: float, report: Callable[[], None]
+) -> Iterator[None]:
+    """Call ``report`` from inside of long statements, about every so many seconds."""
+    due = time.monotonic() + seconds
+
+    def look() -> int:
+        nonlocal due
+        if time.monotonic() >= due:
+            due += seconds
+            report()
+        return 0
+
+    db.set_progress_handler(look, _STEPS)
+    try:
+        yield
+    finally:
+        db.set_progress_handler(None, 0)
+
+
 #: ``MIGRATIONS[n]`` brings a file from version ``n`` to ``n + 1``.
-MIGRATIONS: tuple[Migration, ...] = (_create, _store_envelopes)
+MIGRATIONS: tuple[Migration, ...] = (_create, _store_envelopes, _index_entities)
 SCHEMA = Schema(MIGRATIONS)

@@ -9,5 +9,20 @@ local function newest(events, about)
   return head
 end
 
+-- Returns the range of ids that are indexed by entity and by source: those above the first, up to
+-- the second. Nodes of an older version index nothing, and don't count what they store.
+local function indexed(about)
+  local range = redis.call('HMGET', about, 'indexed_from', 'indexed_to')
+  return tonumber(range[1] or '0'), tonumber(range[2] or '0')
+end
+
 -- Returns an id as Redis takes it: all digits, no exponent.
 local function text(id) return string.format('%.0f', id) end
+
+-- Counts the events above `head` and up to `last` as indexed. The range begins anew where
+-- somebody stored events up to `head` without the indexes.
+local function count_indexed(about, head, last)
+  local from, to = indexed(about)
+  if to ~= head then redis.call('HSET', about, 'indexed_from', text(head)) end
+  redis.call('HSET', about, 'indexed_to', text(last))
+end

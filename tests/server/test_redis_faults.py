@@ -138,7 +138,7 @@ def test_a_server_waits_for_a_cluster_that_starts_late_and_restarts(
         assert cure in server.log
         assert ask(server, "/events_stream/")[0] == 503
         with cluster(tmp_path / "redis", port) as node:
-            # Its node is there before it has any admission.
+            # Its node is there before it has any slots.
             def it_is_told() -> bool:
                 return ask(server, "/ingest", "2")[0] == 503 and "slots" in server.log
 

@@ -94,5 +94,7 @@ $(VENV)/.bench: $(VENV)/.serve bench/requirements.txt
 	@touch $@
 
 .env:
-	@umask 077 && printf 'INGEST_TOKEN=%s\n' "$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(24))')" > .env
+	@umask 077 && for name in INGEST_TOKEN ACCESS_SECRET; do \
+		printf '%s=%s\n' $$name "$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(32))')"; \
+	done > .env
 	@echo "Made .env with an ingest token of its own."

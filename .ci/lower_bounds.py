@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 # What the tests run with; the linters aren't needed.
-EXTRAS = ("server", "redis", "cli", "test")
+EXTRAS = ("server", "redis", "jwt", "cli", "test")
 
 
 def lower_bounds(setup: configparser.ConfigParser) -> list[str]:

@@ -45,7 +45,11 @@ def main(batch: int, item: str) -> dict[str, float]:
     # The same view over a log that stores nothing.
     view_alone = Flask("view_alone")
     view_alone.register_blueprint(
-        ingest.blueprint(runtime.settings.ingest, lambda events: Appended([0] * len(events), 0))
+        ingest.blueprint(
+            runtime.settings.ingest,
+            lambda events: Appended([0] * len(events), 0),
+            runtime.access,
+        )
     )
 
     def read_back() -> Delivery:

@@ -3,6 +3,7 @@
 :class:`SSESink` is the Flask extension, :func:`create_app` the ready server.
 """
 
+from .access.grants import Grants
 from .event import Event, Source
 from .exceptions import (
     ConfigError,
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConfigError",
     "Event",
+    "Grants",
     "InvalidEvent",
     "LogUnavailable",
     "LogUnusable",

@@ -1,28 +1,37 @@
-"""The Flask extension: gives an app its sinks, its ingest endpoint, and ``publish``."""
+"""The Flask extension: gives an app its sinks, its endpoints, and the methods of ``SSESink``.
+
+The module is longer than the others: the documentation of the public methods stands in it.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from flask import Flask, current_app, has_app_context
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from . import metrics, signals
+from . import metrics, revoking, signals
+from .access import selection_json
+from .access.app import AppAuthorizer, Authorize
+from .access.grants import Grants, ReadGrant
 from .config import loading
-from .config.settings import Settings
+from .config.access_checks import unusable_sinks
+from .config.settings import TICKETS_PATH, Settings
 from .config.sink_types import routes
 from .exceptions import ConfigError
+from .filters import Filter
 from .log import Appended
 from .runtime import Runtime
+from .sinks.sse import SSE
 from .stream import access_log
 from .submission import new_event, new_events
-from .web import ingest
+from .web import ingest, tickets
 
 #: Where an app has its :class:`~flask_sse_sink.runtime.Runtime` in ``app.extensions``.
 KEY = "sse_sink"
@@ -45,6 +54,7 @@ class SSESink:
     ) -> None:
         self._config = config
         self._apps: weakref.WeakSet[Flask] = weakref.WeakSet()
+        self._authorizer = AppAuthorizer()
         if app is not None:
             self.init_app(app)
 
@@ -74,12 +84,19 @@ class SSESink:
                 "are found on none. Give SSESink a Flask app of its own, and mount that with "
                 "werkzeug's DispatcherMiddleware."
             )
+        if warning := unusable_sinks(settings):
+            _log.warning("%s", warning)
         for sink in runtime.sinks.values():
             app.register_blueprint(sink.blueprint)
             signals.events_stored.connect(sink.on_events_stored, sender=app)
         signals.client_connected.connect(access_log.on_connected, sender=app)
         signals.client_disconnected.connect(access_log.on_disconnected, sender=app)
-        app.register_blueprint(ingest.blueprint(settings.ingest, runtime.publish))
+        app.register_blueprint(ingest.blueprint(settings.ingest, runtime.publish, runtime.access))
+        runtime.access.authorizer = self._authorizer
+        if runtime.tickets is not None:
+            app.register_blueprint(
+                tickets.blueprint(runtime.access, runtime.tickets, _cookie_origins(runtime))
+            )
         app.extensions[KEY] = runtime
         self._apps.add(app)
 
@@ -122,6 +139,77 @@ class SSESink:
         """
         return self._runtime().publish(new_events(events))
 
+    @overload
+    def authorizer(self, function: Authorize) -> Authorize: ...
+
+    @overload
+    def authorizer(self, *, subject: Callable[[], object]) -> Callable[[Authorize], Authorize]: ...
+
+    def authorizer(
+        self,
+        function: Authorize | None = None,
+        *,
+        subject: Callable[[], object] | None = None,
+    ) -> Authorize | Callable[[Authorize], Authorize]:
+        """Have a function decide what the app's own users may read: a decorator.
+
+        ``function(sink)`` is called in the request's context, for each request to a sink with
+        ``access: token``, and returns :class:`~flask_sse_sink.Grants`. None leaves the decision
+        to tokens, tickets and cookies. ``subject``, if given, returns a name of the user, whom
+        :meth:`revoke` then knows::
+
+            @sse.authorizer(subject=lambda: current_user.get_id())
+            def may_read(sink): ...
+        """
+
+        def decorate(function: Authorize) -> Authorize:
+            self._authorizer.set(function, subject)
+            return function
+
+        return decorate if function is None else decorate(function)
+
+    def ticket(self, sink: str, *, subject: object = None, **only: object) -> str:
+        """Return a URL that opens a sink's stream, for a page that the app renders.
+
+        Whoever has the URL reads the events that the keywords ``entity_id``, ``event_type`` and
+        ``source`` select; each has one value or a list. The URL opens streams for
+        ``access.ticket_ttl`` seconds; they stay open until ``subject`` is revoked. Without a
+        ``subject``, the authorizer's is taken. To be called in a request.
+
+        :raises ValueError: there is no such sink, or a value can't be used, such as None.
+        :raises RuntimeError: no ``access.secret`` is configured, or there is no request.
+        """
+        runtime = self._runtime()
+        if runtime.tickets is None:
+            raise RuntimeError("tickets need a secret to sign with: set access.secret")
+        if sink not in _cookie_origins(runtime):
+            raise ValueError(f"{sink!r} is no sink that streams")
+        events = selection_json.from_json(only)
+        grants = Grants((ReadGrant(frozenset((sink,)), events),))
+        principal = self._authorizer.principal(grants, subject)
+        ticket, _ = runtime.tickets.make(principal, sink, Filter((events,)))
+        return tickets.stream_url(sink, ticket)
+
+    def revoke(self, subject: str, issuer: str | None = None) -> None:
+        """Refuse what a subject was issued until now, and end its streams within two seconds.
+
+        That is so in every process that shares the log. ``subject`` is the ``sub`` of JWTs, the
+        name of a static token, or what the authorizer says. Without an ``issuer`` it means every
+        subject of this name. A static token is refused until :meth:`unrevoke`.
+
+        :raises LogUnavailable: it can't be stored; nobody was revoked.
+        :raises RuntimeError: it isn't clear which app is meant.
+        """
+        revoking.revoke(self._runtime(), subject, issuer)
+
+    def unrevoke(self, subject: str, issuer: str | None = None) -> bool:
+        """Take a revocation back; return false where there was none of this subject and issuer.
+
+        :raises LogUnavailable: it can't be stored.
+        :raises RuntimeError: it isn't clear which app is meant.
+        """
+        return revoking.unrevoke(self._runtime(), subject, issuer)
+
     def close(self) -> None:
         """End the streams and threads of every app of this extension, and close the logs."""
         for app in list(self._apps):
@@ -153,6 +241,13 @@ def runtime_of(app: Flask) -> Runtime:
     return runtime
 
 
+def _cookie_origins(runtime: Runtime) -> dict[str, frozenset[str]]:
+    """Return for each sink that streams the origins whose pages may send their cookies."""
+    return {
+        name: sink.cookie_origins for name, sink in runtime.sinks.items() if isinstance(sink, SSE)
+    }
+
+
 def _settings(
     app: Flask, given: Mapping[str, Any] | str | os.PathLike[str] | None
 ) -> tuple[Settings, str, bool]:
@@ -173,6 +268,8 @@ def _refuse_met_routes(app: Flask, settings: Settings, origin: str) -> None:
     app_routes = app.url_map.bind("localhost")
     wanted = [(f"sink.{name}", route.url, route.method) for name, route in routes(settings.sink)]
     wanted.append(("ingest.path", settings.ingest.path, "POST"))
+    if settings.access.secret.values:
+        wanted.append(("access.secret", TICKETS_PATH, "POST"))
     problems = []
     for path, url, method in wanted:
         for variant in dict.fromkeys((url, url.rstrip("/") or "/")):

@@ -1,4 +1,7 @@
-"""What runs for one app in one process: starts, stops, survives forks."""
+"""What runs for one app in one process: starts, stops, survives forks.
+
+The module is longer than the others: the order in which all parts start and stop is one idea.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ from contextlib import ExitStack
 from flask import Flask
 
 from . import metrics, processes
+from .access.from_settings import from_settings
+from .access.revocation_follower import RevocationCheck, RevocationFollower
+from .access.tickets import Tickets
 from .config.settings import Settings
 from .config.sink_types import SINK_TYPES
 from .dispatcher import Dispatcher
@@ -25,6 +31,7 @@ from .retention import Retention
 from .sinks.base import Parts, Sink
 from .stream.admission import Admission
 from .stream.direct_socket import DirectSockets
+from .stream.guard import Guard
 from .stream.heartbeats import Heartbeats
 from .stream.memory import Memory
 from .stream.watcher import PATIENCE_SECONDS, Watcher
@@ -52,6 +59,13 @@ class Runtime:
         #: Counts the frames that wait for the clients of all sinks.
         self.memory = Memory(settings.server.queue_bytes)
         self._reset()
+        #: Says who sends a request.
+        self.access = from_settings(settings, lambda: self.admission.spare_threads() // 2)
+        self.access.revocations = RevocationCheck(lambda: self.started().revocations)
+        secrets, ttl = settings.access.secret.values, settings.access.ticket_ttl
+        #: Makes and reads tickets, None where no secret is configured.
+        self.tickets = Tickets(secrets, ttl) if secrets else None
+        self.access.tickets = self.tickets
         self.sinks: dict[str, Sink] = {
             name: SINK_TYPES[sink.type].create(name, sink, self)
             for name, sink in settings.sink.items()
@@ -79,6 +93,7 @@ class Runtime:
 
         What the parent had open is kept, unused: closing it here could disturb the parent.
         """
+        self.access.reset()
         if self._pid:
             processes.keep((self.log, self._parts))
             for sink in self.sinks.values():
@@ -115,12 +130,28 @@ class Runtime:
             undo.callback(heartbeats.stop)
             stall_seconds = self._stall_seconds()
             tick_seconds = _ENDING_SECONDS if self.ending else stall_seconds
+            revocations = RevocationFollower(
+                self.log.revocations, self.settings.access.max_token_life
+            )
+            undo.callback(revocations.stop)
+            guard = Guard(revocations.is_revoked)
+            revocations.on_change = guard.end_revoked
+            guard.start()
+            undo.callback(guard.stop)
             watcher = Watcher(self._tick, tick_seconds, stall_seconds)
             undo.callback(watcher.stop)
             watcher.start()
             undo.pop_all()
         self._pid = os.getpid()
-        self._parts = Parts(relay, Publisher(self.log, relay), watcher, heartbeats, retention)
+        self._parts = Parts(
+            relay,
+            Publisher(self.log, relay),
+            watcher,
+            heartbeats,
+            retention,
+            guard,
+            revocations,
+        )
         return self._parts
 
     @property
@@ -196,6 +227,8 @@ class Runtime:
             steps.callback(self.log.close)
             if self._parts is not None:
                 steps.callback(self._parts.watcher.stop)
+                steps.callback(self._parts.guard.stop)
+                steps.callback(self._parts.revocations.stop)
                 steps.callback(self._parts.heartbeats.stop)
                 steps.callback(self._parts.retention.stop)
                 steps.callback(self._parts.relay.stop)
@@ -247,5 +280,5 @@ class Runtime:
         """
         parts = self._parts
         if parts is not None:
-            for part in (parts.relay, parts.heartbeats, parts.retention, parts.watcher):
-                part.thread.ensure()
+            for thread in parts.threads:
+                thread.ensure()

@@ -110,8 +110,10 @@ def _of_fields(fields: dict[str, Any]) -> NewEvent:
     return decode(text)[0]
 
 
-def decode(body: bytes) -> list[NewEvent]:
+def decode(body: bytes, source: str = DEFAULT_SOURCE) -> list[NewEvent]:
     """Return the events of a JSON body that holds one event or an array of them.
+
+    ``source`` is that of events which name none.
 
     :raises InvalidEvent: not JSON, or not events; every wrong event is named by its index.
     """
@@ -119,16 +121,18 @@ def decode(body: bytes) -> list[NewEvent]:
     try:
         submitted = _decode_any(body)
         if isinstance(submitted, list):
-            return [_completed(each) for each in submitted]
-        return [_completed(submitted)]
+            return [_completed(each, source) for each in submitted]
+        return [_completed(submitted, source)]
     except msgspec.ValidationError:
         raise _invalid(body) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise _malformed(error) from None
 
 
-def decode_lines(body: bytes) -> list[NewEvent]:
+def decode_lines(body: bytes, source: str = DEFAULT_SOURCE) -> list[NewEvent]:
     """Return the events of an NDJSON body: one JSON object a line, blank lines skipped.
+
+    ``source`` is that of events which name none.
 
     :raises InvalidEvent: a line isn't JSON or isn't an event; named by index and line number.
     """
@@ -138,7 +142,7 @@ def decode_lines(body: bytes) -> list[NewEvent]:
     lines = ((n, line) for n, line in enumerate(_text(body).split(b"\n"), 1) if line.strip())
     for index, (number, line) in enumerate(lines):
         try:
-            events.append(_completed(_decode_one(line)))
+            events.append(_completed(_decode_one(line), source))
         except msgspec.ValidationError as error:
             faults.append(_fault(error, f"[{index}]"))
         except (msgspec.DecodeError, RecursionError) as error:
@@ -162,7 +166,7 @@ def _text(body: bytes) -> bytes:
     return body
 
 
-def _completed(submission: _Submission) -> NewEvent:
+def _completed(submission: _Submission, source: str) -> NewEvent:
     """Return the event with a value for each field that may be left out.
 
     Its texts are made and their depth is checked here, not in the log: text that nests too deeply
@@ -182,7 +186,7 @@ def _completed(submission: _Submission) -> NewEvent:
         submission.event_id or f"evt_{secrets.token_hex(16)}",
         submission.entity_id,
         data,
-        submission.source or DEFAULT_SOURCE,
+        submission.source or source,
         meta,
         occurred_at.isoformat() if occurred_at else None,
     )

@@ -1,4 +1,4 @@
-"""``flask sse …``: check the configuration, publish, follow a stream, look into the log."""
+"""``flask sse …``: check the configuration, publish, follow streams, look into the log, revoke."""
 
 from __future__ import annotations
 
@@ -9,10 +9,25 @@ from .copy import copy
 from .demo import demo
 from .events import events
 from .publish import publish
+from .revoke import revocations, revoke, unrevoke
 from .schema import schema
 from .tail import tail
+from .token import token
 
 sse = AppGroup("sse", help="Stream events over Server-Sent Events.")
 
-for _command in (check, schema, publish, events, tail, copy, demo):
+_COMMANDS = (
+    check,
+    schema,
+    publish,
+    events,
+    tail,
+    copy,
+    demo,
+    token,
+    revoke,
+    unrevoke,
+    revocations,
+)
+for _command in _COMMANDS:
     sse.add_command(_command)

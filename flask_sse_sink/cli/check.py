@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from flask.cli import ScriptInfo
 
+from ..config.access_checks import warnings
+from ..config.settings import TICKETS_PATH
 from ..config.sink_types import routes
 from ..exceptions import SSESinkError
 from ..extension import runtime_of
@@ -24,7 +26,13 @@ def check(ctx: click.Context) -> None:
     settings = runtime_of(app).settings
     click.echo("The configuration is right.")
     click.echo(f"  POST {settings.ingest.path}")
+    if settings.access.secret.values:
+        click.echo(f"  POST {TICKETS_PATH}")
     for _, route in routes(settings.sink):
         click.echo(f"  {route.method:<4} {route.url}  {route.about}")
-    if settings.ingest.auth != "none" and not settings.ingest.tokens:
+    for warning in warnings(settings):
+        click.echo(f"Warning: {warning}.", err=True)
+    access = settings.access
+    is_closed = not (settings.ingest.tokens or access.tokens or access.issuers)
+    if settings.ingest.auth != "none" and is_closed:
         click.echo("Nobody may publish over HTTP yet: set ingest.tokens.", err=True)

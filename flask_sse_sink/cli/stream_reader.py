@@ -11,13 +11,17 @@ from ld_eventsource.config import ConnectStrategy, ErrorStrategy
 from ld_eventsource.errors import HTTPStatusError
 
 
-def read(address: str) -> Generator[str, None, None]:
+def read(address: str, token: str = "") -> Generator[str, None, None]:
     """Yield the data of each message, and print each `info` and fault to standard error.
+
+    Every request sends the token in the header `Authorization`, if there is one.
 
     :raises click.ClickException: the server refuses the request with a status of 4xx.
     """
     client = SSEClient(
-        connect=ConnectStrategy.http(address),
+        connect=ConnectStrategy.http(
+            address, headers={"Authorization": f"Bearer {token}"} if token else None
+        ),
         error_strategy=ErrorStrategy.always_continue(),
         initial_retry_delay=1,
     )
@@ -36,5 +40,8 @@ def read(address: str) -> Generator[str, None, None]:
 def _report(fault: Fault, address: str) -> None:
     error = fault.error
     if isinstance(error, HTTPStatusError) and 400 <= error.status < 500:
-        raise click.ClickException(f"{address} answered {error.status}")
+        hint = "; name a token that is valid: --token, or SSE_SINK_TOKEN"
+        raise click.ClickException(
+            f"{address} answered {error.status}{hint if error.status == 401 else ''}"
+        )
     click.echo(f"# {error or 'the stream ended'}; connecting again", err=True)

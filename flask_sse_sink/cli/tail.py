@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from urllib.parse import urlencode
 
 import click
@@ -16,6 +17,19 @@ from ..event import decode_envelope
 from ..stream.settings import SSESettings
 from .options import Query, Since, current_runtime, filter_options, since_option
 
+# What a header can carry as a token: more than its rule, RFC 9110, 11.2 "token68", allows.
+_TOKEN = re.compile(r"[!-~]*")
+
+
+def _token(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Return the token, whose text never stands in a message.
+
+    :raises click.BadParameter: a header can't carry it.
+    """
+    if not _TOKEN.fullmatch(value):
+        raise click.BadParameter("the token has a space, or a character outside of ASCII")
+    return value
+
 
 @click.command()
 @click.argument("sink")
@@ -23,6 +37,15 @@ from .options import Query, Since, current_runtime, filter_options, since_option
 @since_option
 @click.option("--json", "as_json", is_flag=True, help="Whole envelopes, one a line.")
 @click.option("--url", metavar="URL", help="The server's address; by default as configured.")
+@click.option(
+    "--token",
+    metavar="T",
+    envvar="SSE_SINK_TOKEN",
+    default="",
+    callback=_token,
+    help="A token for a sink with `access: token`; better in the variable SSE_SINK_TOKEN, "
+    "because others on the machine see a command's options.",
+)
 @click.option("-n", "count", type=click.IntRange(1), help="Stop after so many events.")
 @with_appcontext
 def tail(
@@ -31,6 +54,7 @@ def tail(
     since: Since | None,
     as_json: bool,
     url: str | None,
+    token: str,
     count: int | None,
 ) -> None:
     """Print the events of SINK as they come, from the running server; reconnects by itself.
@@ -53,7 +77,10 @@ def tail(
         query[since.parameter] = [since.text]
     if parameters := urlencode(query, doseq=True):
         address += "?" + parameters
-    with contextlib.closing(read(address)) as messages, contextlib.suppress(KeyboardInterrupt):
+    with (
+        contextlib.closing(read(address, token)) as messages,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         for data in itertools.islice(messages, count):
             click.echo(data if as_json else line(data))
 

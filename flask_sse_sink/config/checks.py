@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .access_checks import check_access
 from .databases import DATABASES, no_log, scheme_of
 from .problems import Problems
-from .settings import DatabaseSettings, Settings
+from .settings import TICKETS_PATH, DatabaseSettings, Settings
 from .sink_types import routes, type_examples
 
 
@@ -18,6 +19,7 @@ def check(settings: Settings, problems: Problems) -> None:
     if settings.ingest.auth == "none" and settings.ingest.tokens:
         problems.add("ingest.auth", "is none although there are tokens; keep one of the two")
     _check_database(settings.database, problems)
+    check_access(settings, problems)
     for name, sink in settings.sink.items():
         for setting, what in sink.contradictions():
             problems.add(f"sink.{name}.{setting}", what)
@@ -25,7 +27,9 @@ def check(settings: Settings, problems: Problems) -> None:
 
 
 def _check_routes(settings: Settings, problems: Problems) -> None:
-    """Add each sink's route that meets the ingest endpoint or a route of another sink."""
+    """Add each route of ours that meets another one."""
+    if settings.access.secret.values and settings.ingest.path.rstrip("/") == TICKETS_PATH:
+        problems.add("ingest.path", f"meets {TICKETS_PATH}, where tickets are given; change it")
     owners: dict[tuple[str, str], str] = {}
     for name, route in routes(settings.sink):
         url = route.url.rstrip("/")

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ..exceptions import ConfigError
-from . import yaml_loader
+from . import access_settings, yaml_loader
 from .checks import check
 from .databases import DATABASES, scheme_of
 from .problems import Problems
@@ -81,4 +81,5 @@ def from_mapping(content: object, origin: str, base: Path) -> Settings:
     if problems:
         raise ConfigError(problems.messages())
     database = DATABASES[scheme_of(settings.database)].resolved(settings.database, base)
-    return msgspec.structs.replace(settings, database=database)
+    access = access_settings.resolved(settings.access, base)
+    return msgspec.structs.replace(settings, database=database, access=access)

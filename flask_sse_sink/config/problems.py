@@ -21,12 +21,23 @@ class Problems:
         """Return whether something is wrong at a path that begins with ``prefix``."""
         return any(path.startswith(prefix) for path, _ in self._entries)
 
+    def reported(self, path: str) -> bool:
+        """Return whether something is wrong at a path, in it, or with what it is a part of."""
+        return any(
+            where == path or where.startswith((f"{path}.", f"{path}[")) or _holds(where, path)
+            for where, _ in self._entries
+        )
+
     def messages(self) -> list[str]:
         """Return one line for each mistake: file, path, what is wrong, and the cure."""
         return [
             ": ".join(part for part in (self._origin, path, what) if part)
             for path, what in self._entries
         ]
+
+
+def _holds(section: str, path: str) -> bool:
+    return path.startswith((f"{section}.", f"{section}["))
 
 
 def join(path: str, key: object) -> str:

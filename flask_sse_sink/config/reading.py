@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -18,8 +18,11 @@ from .variables import BROKEN, Expanded
 
 # The server's own blueprints have names that begin so.
 _OWN_PREFIX = "sse_sink_"
-# Settings whose values are never repeated in a message.
-_SECRET = ("ingest.tokens",)
+# Paths of the settings whose values are never repeated in a message.
+_SECRET = re.compile(
+    r"ingest\.tokens|access\.secret|access\.tokens(\[\d+\](\.token)?)?"
+    r"|access\.issuers\[\d+\]\.key"
+)
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _KINDS = {
     "int": "a whole number",
@@ -62,6 +65,8 @@ class _Reading:
                 values[name] = self.struct(field.type, item, where)
             elif get_origin(field.type) is dict:
                 values[name] = self._sinks(item, where)
+            elif (entry := _struct_in_list(field.type)) is not None:
+                values[name] = self._structs(entry, item, where)
             else:
                 converted = self._scalar(field.type, item, where)
                 if len(self._problems) == before:
@@ -78,6 +83,23 @@ class _Reading:
         shown = "text" if isinstance(value, str) else show(value)
         self._problems.add(path, f"{shown} is not a section; write keys and values under it")
         return {}
+
+    def _structs(self, kind: type[T], value: object, path: str) -> list[T]:
+        """Return a list of Structs of this kind; one that is wrong has the kind's defaults."""
+        if value is None or value is BROKEN:
+            return []
+        if not isinstance(value, list):
+            shown = "text" if isinstance(value, str) else show(value)
+            self._problems.add(path, f"{shown} is not a list; write a line with a dash for each")
+            return []
+        items = []
+        for n, item in enumerate(value):
+            where = f"{path}[{n}]"
+            if item is None:
+                # As a section without settings it could mean more than whoever wrote it meant.
+                self._problems.add(where, "is empty; write its settings, or {} for none of them")
+            items.append(self.struct(kind, item, where))
+        return items
 
     def _sinks(self, value: object, path: str) -> dict[str, SinkSettings]:
         if value is None:
@@ -145,9 +167,19 @@ class _Reading:
         except msgspec.ValidationError as error:
             what, _, inner = str(error).partition(" - at `$")
             inner = inner.rstrip("`")
-            shown = "what stands here" if path in _SECRET else show(value)
+            shown = "what stands here" if _SECRET.fullmatch(path) else show(value)
             self._problems.add(path + inner, _reworded(what, shown, whole=not inner))
             return None
+
+
+def _struct_in_list(kind: Any) -> type[Struct] | None:
+    """Return the Struct that a type is a list of, None for every other type."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) is not list:
+        return None
+    (item,) = get_args(kind)
+    return item if isinstance(item, type) and issubclass(item, Struct) else None
 
 
 def _reworded(what: str, shown: str, *, whole: bool) -> str:

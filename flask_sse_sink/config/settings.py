@@ -13,8 +13,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..filters import EVERYTHING
+from .access_settings import AccessSettings
 from .addresses import Host, UrlPath
 from .values import Interval, Match, Pause, Size, default
+
+#: Where tickets are given, if there is a secret to sign them with.
+TICKETS_PATH = "/tickets"
 
 Token = Annotated[str, Meta(min_length=8, pattern=r"^[\x21-\x7e]+\Z")]
 
@@ -110,6 +114,10 @@ class SinkSettings(Struct, frozen=True, kw_only=True):
     match: Annotated[
         Match, Meta(description="`*`, `prefix.*`, an exact type, or a list of these")
     ] = default(Match(EVERYTHING))
+    access: Annotated[
+        Literal["none", "token"],
+        Meta(description="`none`: whoever reaches the port reads; `token`: see `access`"),
+    ] = "none"
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield pairs of a setting's name and what is wrong between it and other settings.
@@ -126,4 +134,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     server: ServerSettings = msgspec.field(default_factory=ServerSettings)
     database: DatabaseSettings = msgspec.field(default_factory=DatabaseSettings)
     ingest: IngestSettings = msgspec.field(default_factory=IngestSettings)
+    access: AccessSettings = msgspec.field(default_factory=AccessSettings)
     sink: dict[str, SinkSettings] = {}

@@ -16,6 +16,8 @@ def copy(source: EventLog, target: EventLog) -> Iterator[tuple[int, int]]:
     A copy that was interrupted continues where it stopped. Events that are stored meanwhile are
     copied, too.
 
+    Revocations are copied first.
+
     :raises LogUnusable: the target holds events of another log.
     :raises LogUnavailable: one of the two is away; the events copied until then stay copied.
     """
@@ -23,6 +25,7 @@ def copy(source: EventLog, target: EventLog) -> Iterator[tuple[int, int]]:
     done = target.head()
     if (done and target.identity != identity) or done > source.head():
         raise LogUnusable(f"the target: {NO_COPY}")
+    _copy_revocations(source, target)
     while (head := source.head()) > done or not done:
         records = source.records(done, PAGE)
         # Where all remaining events were pruned, the target still continues their ids.
@@ -31,3 +34,10 @@ def copy(source: EventLog, target: EventLog) -> Iterator[tuple[int, int]]:
         yield done, head
         if not done:
             return
+
+
+def _copy_revocations(source: EventLog, target: EventLog) -> None:
+    position = 0
+    while page := source.revocations.changes(position, PAGE):
+        target.revocations.restore(page)
+        position = page[-1].position

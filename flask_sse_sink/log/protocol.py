@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, TypeAlias
 
+from ..access.revocations import RevocationStore
 from ..event import NewEvent
 from ..filters import Filter
 
@@ -77,6 +78,10 @@ class EventLog(Protocol):
     @property
     def identity(self) -> str:
         """Return the name of this log's sequence of ids: a log that was made anew has another."""
+
+    @property
+    def revocations(self) -> RevocationStore:
+        """Return what the log keeps of revocations."""
 
     def inspect(self) -> None:
         """Check the storage before a server starts. Creates nothing, and keeps nothing open.

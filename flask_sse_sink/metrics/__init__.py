@@ -4,7 +4,7 @@ Every process counts in files of its own in one folder, and whichever worker is 
 up. Without such a folder, a process reports only its own counts.
 """
 
-from .counters import Metrics, SinkMetrics, connection_ended, get
+from .counters import Metrics, SinkMetrics, access_refused, connection_ended, get
 from .exposition import expose
 from .failsafe import FOLDER_VARIABLE
 from .multiprocess import check_folder, discard, fold, prepare
@@ -13,6 +13,7 @@ __all__ = [
     "FOLDER_VARIABLE",
     "Metrics",
     "SinkMetrics",
+    "access_refused",
     "check_folder",
     "connection_ended",
     "discard",

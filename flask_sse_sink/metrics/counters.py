@@ -9,7 +9,7 @@ from .failsafe import create_or_ignore, never_fails
 from .multiprocess import creating_files
 
 _WAYS = ("direct", "queue", "replay")
-_REASONS = ("closed", "stalled", "drained", "failed", "ended")
+_REASONS = ("closed", "stalled", "drained", "failed", "expired", "revoked", "ended")
 # Seconds.
 # fmt: off
 _BUCKETS = (
@@ -116,6 +116,7 @@ class Metrics:
         self.cut = counter(
             "connections_ended", "Connections ended without an answer to a request", "reason"
         )
+        self.access_refused = counter("access_refused", "Requests that weren't allowed", "reason")
         self._sinks: dict[str, SinkMetrics] = {}
         self._lock = threading.Lock()
 
@@ -157,6 +158,12 @@ def get() -> Metrics:
                 with creating_files():
                     _metrics = Metrics()
     return _metrics
+
+
+@never_fails
+def access_refused(reason: str) -> None:
+    """Count a request that wasn't allowed, by the reason."""
+    get().access_refused.labels(reason).inc()
 
 
 @never_fails

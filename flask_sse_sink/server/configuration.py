@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from dotenv import load_dotenv
 
 from .. import metrics
+from ..access.from_settings import from_settings as access_from_settings
 from ..config import loading
 from ..config.settings import Settings
 from ..exceptions import ConfigError, LogUnavailable
@@ -98,6 +99,8 @@ class ServerConfiguration:
         # A log that can't be used ends the master once here. If only the workers found out, each
         # of them would end, and gunicorn would start another in its place.
         open_log(settings.database).inspect()
+        # The same goes for a key's file that can't be read, and for a library that is missing.
+        access_from_settings(settings)
         metrics.prepare()
         gunicorn = gunicorn_settings(settings) | Hooks(settings, self.snapshot).by_name()
         loaded = _Loaded(file.absolute(), settings, gunicorn, variables)

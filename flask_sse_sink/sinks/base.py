@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 from flask import Blueprint, Flask
 
+from ..access.authenticate import Access
+from ..access.revocation_follower import RevocationFollower
 from ..config.settings import Settings
 from ..event import Event
 from ..log import EventLog
@@ -16,9 +18,11 @@ from ..retention import Retention
 from ..stream.admission import Admission
 from ..stream.client import Client
 from ..stream.direct_socket import DirectSockets
+from ..stream.guard import Guard
 from ..stream.heartbeats import Heartbeats
 from ..stream.memory import Memory
 from ..stream.watcher import Watcher
+from ..threads import SupervisedThread
 
 
 class Parts(NamedTuple):
@@ -29,6 +33,21 @@ class Parts(NamedTuple):
     watcher: Watcher
     heartbeats: Heartbeats
     retention: Retention
+    guard: Guard
+    revocations: RevocationFollower
+
+    @property
+    def threads(self) -> tuple[SupervisedThread, ...]:
+        """Return the threads of all parts."""
+        parts = (
+            self.relay,
+            self.watcher,
+            self.heartbeats,
+            self.retention,
+            self.guard,
+            self.revocations,
+        )
+        return tuple(part.thread for part in parts)
 
 
 class Host(Protocol):
@@ -41,6 +60,10 @@ class Host(Protocol):
     @property
     def log(self) -> EventLog:
         """Return the event log."""
+
+    @property
+    def access(self) -> Access:
+        """Return what says who sends a request."""
 
     @property
     def admission(self) -> Admission:

@@ -9,6 +9,9 @@ from typing import Any, cast
 from flask import Blueprint, Flask, Request, Response, current_app, g, request
 
 from .. import metrics
+from ..access.authenticate import readable
+from ..access.credentials import Rules
+from ..access.refusal import Refusal
 from ..config import sink_types
 from ..config.sink_types import Route, SinkType
 from ..event import Event
@@ -25,8 +28,9 @@ from ..stream.session import Session, refuse
 from ..stream.settings import SSESettings
 from ..stream.subscribers import Subscribers
 from ..stream.subscription import MalformedRequest, Subscription, parse_subscription
-from ..web import cors
+from ..web import access, cors
 from ..web.problem import problem, public_cause
+from ..web.tickets import mask_tickets
 from .base import Host, Parts, Sink
 
 HEADERS = {
@@ -54,12 +58,20 @@ class SSE(Sink):
         self.subscribers = Subscribers(name, settings.match.filter, host.memory)
         self._host = host
         self._response_class: type[Response] | None = None
+        mask_tickets(blueprint)
+        origins = settings.cors_origins if settings.cors_credentials else []
+        #: The origins whose pages may send their cookies.
+        self.cookie_origins = frozenset(origins)
+        self._rules = Rules(name, tickets=True, origins=self.cookie_origins)
         blueprint.teardown_request(_give_slot_back)
         blueprint.add_url_rule(
             settings.path, "stream", self.respond, methods=["GET"], strict_slashes=False
         )
         if settings.cors_origins:
-            cors.allow(blueprint, settings.cors_origins, expose=[LOG_HEADER])
+            exposed = [LOG_HEADER]
+            if settings.access == "token":
+                exposed += access.EXPOSED_HEADERS
+            cors.allow(blueprint, settings.cors_origins, exposed, settings.cors_credentials)
 
     @property
     def clients(self) -> list[Client]:
@@ -84,20 +96,19 @@ class SSE(Sink):
         current: Request = request._get_current_object()  # type: ignore[attr-defined] # a proxy
         environ = current.environ
         try:
-            subscription = parse_subscription(
-                current.args.to_dict(flat=False),
-                environ.get("HTTP_LAST_EVENT_ID"),
-                self.settings.replay.on,
-            )
+            subscription = self._subscription(current)
         except MalformedRequest as error:
             return problem(400, error.title, str(error))
+        except Refusal as refusal:
+            return self._refuse_access(refusal)
         if current.method == "HEAD":
             return self._respond_to_head()
         if not self._host.admission.has_threads(environ):
             metrics.get().sink(self.name).refused()
             detail = "streams need threads, which this server hasn't; its log says more"
             return problem(503, "No streams here", detail)
-        client = Client(self.name, subscription.filter, current.remote_addr, self.settings)
+        filter, _, principal = subscription
+        client = Client(self.name, filter, current.remote_addr, self.settings, principal)
         try:
             with self._host.admission.admit(
                 self.name, self.settings.max_clients, client.address
@@ -107,6 +118,32 @@ class SSE(Sink):
             return self._refuse(client, "Server stopping", str(error), is_temporary=True)
         except TooManyClients as error:
             return self._refuse(client, "Too many clients", str(error))
+
+    def _subscription(self, request: Request) -> Subscription:
+        """Return what the request asks for, narrowed to what it is allowed.
+
+        :raises Refusal: it isn't allowed anything of that.
+        :raises MalformedRequest: its query or headers can't be used.
+        """
+        principal = None
+        if self.settings.access == "token":
+            rules = self._rules._replace(cookies=request.method == "GET")
+            principal = access.authenticate(self._host.access, rules)
+        subscription = parse_subscription(
+            request.args.to_dict(flat=False),
+            request.environ.get("HTTP_LAST_EVENT_ID"),
+            self.settings.replay.on,
+        )
+        if principal is None:
+            return subscription
+        filter = readable(principal, self.name, subscription.filter)
+        return subscription._replace(filter=filter, principal=principal)
+
+    def _refuse_access(self, refusal: Refusal) -> Response:
+        access.record(refusal, f"a stream of {self.name}", request.remote_addr)
+        if refusal.is_temporary and self._streams_busy(is_temporary=True):
+            return self._busy(self._retry_seconds())
+        return access.refusal_response(refusal)
 
     def _respond_to_head(self) -> Response:
         try:
@@ -142,6 +179,7 @@ class SSE(Sink):
         membership = Membership(self.subscribers, parts.relay, client)
         session = Session(_this_app(), client, slot, membership, parts.watcher)
         session.heartbeats = parts.heartbeats
+        session.guard = parts.guard if client.principal is not None else None
         bound = self.settings.replay
         if bound.on:
             filter = self.subscribers.match.narrowed(subscription.filter)
@@ -167,20 +205,27 @@ class SSE(Sink):
     def _refuse(
         self, client: Client, title: str, detail: str, *, is_temporary: bool = False
     ) -> Response:
-        """Answer a client that isn't let in.
-
-        An EventSource never reconnects after a 503. So a refusal that is soon over is answered
-        with a stream that only tells it when to come back. An EventSource is known by its Accept
-        header, which asks for nothing but a stream.
-        """
-        streams_busy = self.settings.when_full == "retry"
-        if is_temporary and request.headers.get("Accept", "").strip() == "text/event-stream":
-            streams_busy = True
+        """Answer a client that isn't let in."""
         refuse(_this_app(), client)
         seconds = self._retry_seconds()
-        if streams_busy:
-            return Response(frame.busy(round(seconds * 1000)), headers=HEADERS)
+        if self._streams_busy(is_temporary):
+            return self._busy(seconds)
         return problem(503, title, detail, retry_after=math.ceil(seconds))
+
+    def _streams_busy(self, is_temporary: bool) -> bool:
+        """Return whether a refusal is answered with a stream that says when to come back.
+
+        An EventSource never reconnects after a 503. So a refusal that is soon over is answered
+        with such a stream. An EventSource is known by its Accept header, which asks for nothing
+        but a stream.
+        """
+        if self.settings.when_full == "retry":
+            return True
+        accepted = request.headers.get("Accept", "").strip()
+        return is_temporary and accepted == "text/event-stream"
+
+    def _busy(self, seconds: float) -> Response:
+        return Response(frame.busy(round(seconds * 1000)), headers=HEADERS)
 
     def _retry_seconds(self) -> float:
         """Return after how many seconds a refused client may come back, jittered."""

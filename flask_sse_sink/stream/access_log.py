@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import time
+from urllib.parse import quote
 
 from flask import Flask
 
 from .client import Client
 
 log = logging.getLogger("flask_sse_sink.access")
+
+_SHOWN = 200
 
 
 def on_connected(sender: Flask, *, sink: str, client: Client) -> None:
@@ -34,4 +37,6 @@ def _line(client: Client, sink: str, what: str) -> None:
         return
     now = time.strftime("%d/%b/%Y:%H:%M:%S %z")
     query = client.filter.query()
-    log.info("%s - - [%s] %s?%s: %s", client.address, now, sink, query, what)
+    # A name may come from a token, and must not end the line or look like another field of it.
+    name = quote(client.name, safe="!@:+,.|/")[:_SHOWN] or "-"
+    log.info("%s - %s [%s] %s?%s: %s", client.address, name, now, sink, query, what)

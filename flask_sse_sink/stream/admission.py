@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from ..exceptions import ServerStopping, TooManyClients
 from .address import counted_address
-from .capacity import Capacity, measure
+from .capacity import Capacity, measure, reserve
 from .wsgi_server import greenlet_library
 
 _log = logging.getLogger(__name__)
@@ -74,6 +74,10 @@ class Admission:
         with self._lock:
             self._settle()
             return dict(self._by_address)
+
+    def spare_threads(self) -> int:
+        """Return how many threads of this process are not taken by streams."""
+        return max(0, self.limit - self.taken) + reserve(self.limit)
 
     def has_threads(self, environ: Mapping[str, Any]) -> bool:
         """Return whether this server has threads for streams; if not, the log says why.

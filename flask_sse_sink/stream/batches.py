@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ..exceptions import LogUnavailable
 from ..threads import Backoff
 from . import frame
-from .client import Client
+from .client import EXPIRED, REVOKED, Client
 from .connection import SILENCE
 from .direct_socket import DirectSocket
 from .heartbeats import Heartbeats
@@ -21,6 +21,9 @@ from .write_batch import WriteBatch
 # When the stream's own thread sends a heartbeat although another thread should have sent it.
 _FALLBACK_SECONDS = 60.0
 
+# The last frame, by the reason for which a stream ends; for every other reason it is `closing`.
+_LAST_FRAMES = {EXPIRED: frame.expired, REVOKED: frame.expired}
+
 _NEW, _STARTED, _LIVE, _ENDED = range(4)
 
 
@@ -28,10 +31,10 @@ class Batches:
     """The batches of an open stream, made on the stream's own thread as it asks for them.
 
     The first holds ``info: connected``. Then come the events that the client missed, if it has a
-    ``replay``; then live events as they come, and heartbeats; at last ``info: closing``, unless
-    the peer is gone. With a replay nothing is lost: what doesn't fit into the client's queue is
-    read from the log. With a ``direct`` socket, live events are also sent past this, and
-    ``heartbeats`` sends the heartbeats.
+    ``replay``; then live events as they come, and heartbeats; at last ``info: closing`` or
+    ``info: expired``, unless the peer is gone. With a replay nothing is lost: what doesn't fit
+    into the client's queue is read from the log. With a ``direct`` socket, live events are also
+    sent past this, and ``heartbeats`` sends the heartbeats.
     """
 
     __slots__ = (
@@ -124,7 +127,8 @@ class Batches:
             self._catch_up = CatchUp(client, self._replay)
         elif not batch.data and batch.rest is None:
             self._state = _ENDED
-            return WriteBatch(frame.closing(jittered_retry_ms(client)))
+            last_frame = _LAST_FRAMES.get(client.reason, frame.closing)
+            return WriteBatch(last_frame(jittered_retry_ms(client)))
         return batch
 
     def _heartbeat(self) -> bytes:

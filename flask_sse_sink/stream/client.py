@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import time
 
+from ..access.principal import Identity, Principal
 from ..filters import Filter
 from .send_queue import SendQueue
 from .settings import SSESettings
+
+#: Why a stream ended whose client may no longer read.
+EXPIRED = "expired"
+REVOKED = "revoked"
 
 
 class Client:
@@ -15,8 +20,11 @@ class Client:
     ``address`` is the peer's address, ``connected_at`` a time on the monotonic clock, ``missed``
     the number of events that the client lost because it was slow. ``reason`` is empty while the
     stream is open, and then says why it ended: ``closed`` (the peer hung up), ``stalled`` (the
-    peer took nothing for ``write_timeout``), ``drained`` (the server is stopping), ``refused``
-    (the client was never let in), ``failed`` (an error), or the word that :meth:`end` was given.
+    peer took nothing for ``write_timeout``), ``drained`` (the server is stopping), ``expired``
+    (the token has ended), ``revoked`` (its subject was revoked), ``refused`` (the client was never
+    let in), ``failed`` (an error), or the word that :meth:`end` was given.
+    ``principal`` is who reads the stream, None where the sink is open; otherwise ``filter`` is
+    what they asked for and may read.
     """
 
     def __init__(
@@ -25,10 +33,12 @@ class Client:
         filter: Filter,
         address: str | None,
         settings: SSESettings,
+        principal: Principal | None = None,
     ) -> None:
         self.sink = sink
         self.filter = filter
         self.address = address
+        self.principal = principal
         self.connected_at = time.monotonic()
         self.missed = 0
         self.reason = ""
@@ -40,6 +50,21 @@ class Client:
         self._ended_after = 0.0
         #: What waits for the client. Its ``sender`` is where the client's events go.
         self.queue = SendQueue(settings.queue_size, settings.queue_bytes, settings.replay.on)
+
+    @property
+    def identity(self) -> Identity | None:
+        """Return what tells whoever reads the stream from others, None where the sink is open."""
+        return self.principal.identity if self.principal is not None else None
+
+    @property
+    def name(self) -> str:
+        """Return what to call whoever reads the stream, "" where the sink is open."""
+        return self.principal.name if self.principal is not None else ""
+
+    @property
+    def expires_at(self) -> float | None:
+        """Return when the stream has to end at the latest, in seconds since the epoch."""
+        return self.principal.expires_at if self.principal is not None else None
 
     @property
     def seconds(self) -> float:

@@ -89,6 +89,11 @@ def closing(retry_ms: int) -> bytes:
     return encode("closing", event="info", retry_ms=retry_ms)
 
 
+def expired(retry_ms: int) -> bytes:
+    """Return the notice that the stream ends because its token has, with a reconnect hint."""
+    return encode("expired", event="info", retry_ms=retry_ms)
+
+
 def busy(retry_ms: int) -> bytes:
     """Return the notice that the server can't stream now, with a hint when to come back."""
     return encode("busy", event="info", retry_ms=retry_ms)

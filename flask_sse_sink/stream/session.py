@@ -19,6 +19,7 @@ from .batches import Batches, jittered_retry_ms
 from .client import Client
 from .connection import Connection
 from .direct_socket import DirectSocket
+from .guard import Guard
 from .heartbeats import Heartbeats
 from .membership import Membership
 from .replay import Replay
@@ -52,8 +53,8 @@ class Session:
     The generator that iterating makes refers to the session, and the session not to it. Otherwise
     the two would be a cycle, which only the garbage collector finds, and late.
 
-    ``connection``, ``direct``, ``replay``, ``heartbeats`` and ``environ`` stay None where the
-    stream has none.
+    ``connection``, ``direct``, ``replay``, ``heartbeats``, ``guard`` and ``environ`` stay None
+    where the stream has none.
     """
 
     # There is one for each of thousands of streams. What has to be undone stands in the methods,
@@ -70,6 +71,7 @@ class Session:
         "connection",
         "direct",
         "environ",
+        "guard",
         "heartbeats",
         "replay",
     )
@@ -84,6 +86,7 @@ class Session:
         self.direct: DirectSocket | None = None
         self.replay: Replay | None = None
         self.heartbeats: Heartbeats | None = None
+        self.guard: Guard | None = None
         self.environ: dict[str, Any] | None = None
         self._app = app
         self._on_live: Callable[[], object] | None = None
@@ -159,6 +162,8 @@ class Session:
         self._state = _OPENING
         try:
             self._join()
+            if self.guard is not None:
+                self.guard.add(client)
             if self.connection is not None:
                 self.connection.set_timeouts(client.write_timeout)
                 self._watcher.add(client, self.connection)
@@ -191,6 +196,8 @@ class Session:
     def _undo_open(self) -> None:
         self._state = _ENDED
         self._membership.leave()
+        if self.guard is not None:
+            self.guard.discard(self.client)
         self._unwatch()
         self._slot.give_back()
 
@@ -210,6 +217,8 @@ class Session:
             steps.callback(self._membership.leave)
             if self.heartbeats is not None:
                 steps.callback(self.heartbeats.discard, client)
+            if self.guard is not None:
+                steps.callback(self.guard.discard, client)
 
     def _announce(self, signal: NamedSignal) -> None:
         signals.emit(signal, self._app, sink=self.client.sink, client=self.client)

@@ -50,6 +50,9 @@ class SSESettings(SinkSettings, frozen=True, kw_only=True):
         list[Origin],
         Meta(description="origins whose pages may read the stream, to the letter, or `*` alone"),
     ] = msgspec.field(default_factory=list)
+    cors_credentials: Annotated[
+        bool, Meta(description="whether pages of `cors_origins` may send their cookies")
+    ] = False
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
@@ -57,3 +60,7 @@ class SSESettings(SinkSettings, frozen=True, kw_only=True):
                 "cors_origins",
                 '"*" stands beside others; keep it alone, or leave it out',
             )
+        if self.cors_credentials and "*" in self.cors_origins:
+            yield "cors_credentials", 'is true although cors_origins is "*"; name the origins'
+        if self.cors_credentials and not self.cors_origins:
+            yield "cors_credentials", "is true although there are no cors_origins; name them"

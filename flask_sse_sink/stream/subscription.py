@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ..access.principal import Principal
 from ..filters import Filter, MalformedQuery, parse_query
 from .since import parse_since
 
@@ -41,10 +42,14 @@ class ResumePosition(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """The events that a client wants. Without a ``position``, it wants live events only."""
+    """The events that a client wants. Without a ``position``, it wants live events only.
+
+    ``principal`` is who the client is, None where the sink is open to everybody.
+    """
 
     filter: Filter
     position: ResumePosition | None = None
+    principal: Principal | None = None
 
 
 def parse_position(

@@ -11,10 +11,17 @@ from flask_cors import CORS
 EVERY_ORIGIN = "*"
 
 
-def allow(blueprint: Blueprint, origins: Sequence[str], expose: Sequence[str]) -> None:
+def allow(
+    blueprint: Blueprint,
+    origins: Sequence[str],
+    expose: Sequence[str],
+    credentials: bool = False,
+    methods: Sequence[str] = ("GET", "HEAD"),
+) -> None:
     """Let pages of these origins read the answers of the blueprint, its errors included.
 
-    Origins are compared exactly. ``expose`` are the response headers that scripts may read.
+    Origins are compared exactly. ``expose`` are the response headers that scripts may read;
+    ``credentials`` says whether the requests of these pages may carry cookies.
     """
     every_origin = EVERY_ORIGIN in origins
     CORS(
@@ -23,8 +30,9 @@ def allow(blueprint: Blueprint, origins: Sequence[str], expose: Sequence[str]) -
         # the start only: it would also match longer origins.
         origins=EVERY_ORIGIN if every_origin else [_exactly(origin) for origin in origins],
         send_wildcard=every_origin,
-        methods=["GET", "HEAD"],
+        methods=list(methods),
         expose_headers=list(expose),
+        supports_credentials=credentials,
         vary_header=False,
     )
     if not every_origin:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Sequence
 
 import msgspec
 from flask import Blueprint, Request, Response, request
 
 from .. import submission
+from ..access.authenticate import Access
+from ..access.credentials import HEADER_ONLY
+from ..access.grants import PUBLISH_EVERYTHING, Grants
+from ..access.refusal import Reason, Refusal
 from ..config.settings import IngestSettings
-from ..event import NewEvent
-from ..exceptions import InvalidEvent, LogUnavailable
+from ..event import NewEvent, Source
+from ..exceptions import Fault, InvalidEvent, LogUnavailable
 from ..log import Appended
-from . import body
+from . import access, body
 from .body import BodyRefused
 from .problem import problem, public_cause
 
@@ -22,6 +25,9 @@ _DECODERS = {
     "application/x-ndjson": submission.decode_lines,
     "application/ndjson": submission.decode_lines,
 }
+
+# Characters of the grants that an answer shows.
+_SHOWN = 1000
 
 
 class _Refusal(Exception):
@@ -33,21 +39,26 @@ class _Refusal(Exception):
 
 
 def blueprint(
-    settings: IngestSettings, publish: Callable[[Sequence[NewEvent]], Appended]
+    settings: IngestSettings,
+    publish: Callable[[Sequence[NewEvent]], Appended],
+    publishers: Access,
 ) -> Blueprint:
     """Return the blueprint with the ingest endpoint.
 
     ``publish`` stores a batch, all or nothing, and has it streamed. It raises
-    :exc:`~flask_sse_sink.exceptions.LogUnavailable` if it stored nothing.
+    :exc:`~flask_sse_sink.exceptions.LogUnavailable` if it stored nothing. ``publishers`` says who
+    sends a request, and what they may publish.
     """
-    tokens = [token.encode() for token in settings.tokens]
     endpoint = Blueprint("sse_sink_ingest", __name__)
 
     def ingest() -> Response:
         try:
+            grants = PUBLISH_EVERYTHING
             if settings.auth != "none":
-                _authorize(tokens)
-            result = publish(_events(settings))
+                grants = _authorize(settings, publishers)
+            events = _events(settings, grants.own_source or submission.DEFAULT_SOURCE)
+            _check_granted(events, grants)
+            result = publish(events)
         except _Refusal as refusal:
             return refusal.response
         except BodyRefused as error:
@@ -71,31 +82,75 @@ def blueprint(
     return endpoint
 
 
-def _authorize(tokens: list[bytes]) -> None:
-    """Check that the request has one of the tokens.
+def _authorize(settings: IngestSettings, publishers: Access) -> Grants:
+    """Return what the sender of the request may publish.
 
-    :raises _Refusal: it hasn't.
+    :raises _Refusal: nothing, or it isn't known who that is.
     """
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    sent = given.strip().encode("utf-8", "surrogateescape")
-    # Compare every token, so that the time taken reveals nothing about any of them.
-    matches = [hmac.compare_digest(sent, token) for token in tokens]
-    if scheme.lower() == "bearer" and any(matches):
-        return
-    if not tokens:
+    try:
+        # Cookies and tickets never count here.
+        principal = access.authenticate(publishers, HEADER_ONLY)
+        if not principal.grants.publish:
+            raise _not_granted("to publish", principal.grants)
+    except Refusal as refusal:
+        if publishers.is_configured:
+            raise _refused(refusal) from None
+        access.record(refusal, "publishing", request.remote_addr)
+        raise _Refusal(_without_access(settings)) from None
+    return principal.grants
+
+
+def _without_access(settings: IngestSettings) -> Response:
+    """Return the answer to a wrong token where ``ingest.tokens`` are the only ones there are."""
+    if not settings.tokens:
         detail = (
             "no token is configured, so nobody may publish; "
             "set ingest.tokens, or ingest.auth: none to let everybody"
         )
     else:
         detail = "send the header `Authorization: Bearer TOKEN` with one of ingest.tokens"
-    raise _Refusal(
-        problem(401, "No or wrong token", detail, headers={"WWW-Authenticate": "Bearer"})
+    return problem(401, "No or wrong token", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _check_granted(events: list[NewEvent], grants: Grants) -> None:
+    """Check that every event may be published.
+
+    :raises _Refusal: one of them may not.
+    """
+    publishable = grants.publishable
+    if publishable.everything:
+        return
+    faults = [
+        Fault(f"[{index}]", f"the token doesn't grant to publish {_description(event)}")
+        for index, event in enumerate(events)
+        if not publishable.matches(event.as_event(0, "", Source(0, event.source)))
+    ]
+    if faults:
+        asked = f"to publish {len(faults)} of {len(events)} events"
+        raise _refused(_not_granted(asked, grants), faults[: submission.MAX_FAULTS])
+
+
+def _description(event: NewEvent) -> str:
+    entity = f"&entity_id={event.entity_id}" if event.entity_id is not None else ""
+    return f"event_type={event.event_type}{entity}&source={event.source}"
+
+
+def _not_granted(asked: str, grants: Grants) -> Refusal:
+    return Refusal(
+        Reason.INSUFFICIENT_SCOPE,
+        "the token doesn't grant this; nothing was stored",
+        asked=asked,
+        granted=grants.publishable.query()[:_SHOWN],
     )
 
 
-def _events(settings: IngestSettings) -> list[NewEvent]:
-    """Return the events in the request's body.
+def _refused(refusal: Refusal, faults: Sequence[Fault] = ()) -> _Refusal:
+    access.record(refusal, "publishing", request.remote_addr)
+    return _Refusal(access.refusal_response(refusal, faults))
+
+
+def _events(settings: IngestSettings, source: str) -> list[NewEvent]:
+    """Return the events in the request's body; ``source`` is that of events which name none.
 
     :raises BodyRefused: the body can't be read.
     :raises InvalidEvent: it isn't JSON, or holds something that is no event.
@@ -117,7 +172,7 @@ def _events(settings: IngestSettings) -> list[NewEvent]:
                 headers={"Accept": ", ".join(_DECODERS)},
             )
         )
-    events = decode(body.read(current, settings.max_body))
+    events = decode(body.read(current, settings.max_body), source)
     if len(events) > settings.max_batch:
         detail = f"{len(events)} events; send at most {settings.max_batch} (ingest.max_batch)"
         raise _Refusal(problem(413, "Too many events", detail))

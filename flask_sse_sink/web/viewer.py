@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
-from ..config.settings import Settings
-from ..config.sink_types import routes
+from ..config.settings import Settings, SinkSettings
+from ..config.sink_types import Route, routes
 
 
 def blueprint(settings: Settings) -> Blueprint:
@@ -16,18 +16,14 @@ def blueprint(settings: Settings) -> Blueprint:
         "service": "flask-sse-sink",
         "about": "POST events to `ingest`; stream them from a sink with EventSource or curl -N.",
         "ingest": settings.ingest.path,
-        "sinks": [
-            {
-                "name": name,
-                "url": route.url,
-                "match": settings.sink[name].match.filter.types.values(),
-            }
-            for name, route in sink_routes
-        ],
+        "sinks": [_shown(name, route, settings.sink[name]) for name, route in sink_routes],
     }
     page = {
         "ingest": settings.ingest.path,
-        "routes": [route for _, route in sink_routes],
+        "routes": [
+            route._replace(about="needs a token") if _is_closed(settings.sink[name]) else route
+            for name, route in sink_routes
+        ],
         "stream": next((route for _, route in sink_routes if route.stream), None),
     }
 
@@ -42,3 +38,14 @@ def blueprint(settings: Settings) -> Blueprint:
         return response
 
     return pages
+
+
+def _shown(name: str, route: Route, sink: SinkSettings) -> dict[str, object]:
+    """Return what anybody may know of a sink: of a closed one its name and path alone."""
+    if _is_closed(sink):
+        return {"name": name, "url": route.url, "access": "token"}
+    return {"name": name, "url": route.url, "match": sink.match.filter.types.values()}
+
+
+def _is_closed(sink: SinkSettings) -> bool:
+    return sink.access != "none"

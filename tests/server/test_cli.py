@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
@@ -29,15 +30,21 @@ def app(tmp_path: Path) -> Iterator[Flask]:
         "ingest: {auth: none}\n"
         "sink:\n  events_stream: {type: sse}\n  alerts: {type: sse, path: /live, match: alert.*}\n"
         "  kept: {type: sse, replay: true}\n"
+        "  closed: {type: sse, access: token, replay: true}\n"
+        "access: {tokens: [{token: token-of-ann, name: ann, subscribe: [{sink: closed}]}]}\n"
     )
     app = create_app(file)
     yield app
     runtime_of(app).close()
 
 
-def run(app: Flask, *words: str) -> Result:
+def run(app: Flask, *words: str, token: str | None = None) -> Result:
+    """Run a command; ``token`` is the environment's variable for tokens."""
     return app.test_cli_runner().invoke(
-        FlaskGroup(create_app=lambda: app), ["sse", *words], obj=ScriptInfo(create_app=lambda: app)
+        FlaskGroup(create_app=lambda: app),
+        ["sse", *words],
+        obj=ScriptInfo(create_app=lambda: app),
+        env={"SSE_SINK_TOKEN": token},
     )
 
 
@@ -87,16 +94,46 @@ def test_tail_reads_the_running_server(app: Flask) -> None:
         wrong = run(app, "tail", "events_stream", "--event-type", "*.x", "--url", url)
         assert wrong.exit_code == 1
         assert "400" in wrong.output
+        closed = ("tail", "closed", "--since", "earliest", "--url", url, "-n", "1")
+        for option, variable in (
+            (("--token", "token-of-ann"), None),
+            ((), "token-of-ann"),
+            (("--token", "token-of-ann"), "a-wrong-token"),
+        ):
+            opened = run(app, *closed, *option, token=variable)
+            assert "other.thing" in opened.stdout, opened.output
+        for token in (None, "a-wrong-token"):
+            _check_unknown(app, token, *closed)
+        unfit = run(app, *closed, "--token", "two\nlines")
+        assert unfit.exit_code == 2
+        assert "lines" not in unfit.output
     finally:
         publishing.join()
         runtime.end_streams()
         server.shutdown()
         serving.join()
         server.server_close()
-        # The client library leaves the answer of a refused request to the collector.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+        with _left_to_the_collector():
+            pass
+
+
+def _check_unknown(app: Flask, token: str | None, *words: str) -> None:
+    """Check that a command which needs a token is refused with this one."""
+    with _left_to_the_collector():
+        unknown = run(app, *words, token=token)
+        assert unknown.exit_code == 1
+        assert "answered 401; name a token that is valid" in unknown.output
+        assert "a-wrong-token" not in unknown.output
+        del unknown
+
+
+@contextlib.contextmanager
+def _left_to_the_collector() -> Iterator[None]:
+    """Collect what the client library leaves of the answers to refused requests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
 
 
 def test_a_log_is_copied_and_gone_on_with(

@@ -54,6 +54,10 @@ def test_two_nodes_behind_nginx_are_one(tmp_path: Path, redis_server: RedisServe
             return all(out.exists() and text in out.read_bytes() for out in outputs)
 
         wait_until(lambda: all_have(b"data: connected\n"), "all are connected")
+        curl(port, "/healthz?ticket=abc", "-H", "Referer: https://localhost/?ticket=abc")
+        nginx_log = tmp_path / "nginx" / "nginx.log"
+        wait_until(lambda: '"GET /healthz HTTP/2.0" 200' in nginx_log.read_text(), "it is logged")
+        assert "abc" not in nginx_log.read_text()
         event = ["-H", "Content-Type: application/json", "-d", '{"event_type":"a.b"}']
         ids = [json.loads(curl(port, "/ingest", *event).stdout)["ids"][0] for _ in range(6)]
         assert ids == [1, 2, 3, 4, 5, 6]

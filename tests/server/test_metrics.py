@@ -207,7 +207,7 @@ def test_a_folder_that_is_missing_is_made_for_the_server(tmp_path: Path) -> None
         variable = f"{metrics.FOLDER_VARIABLE}={folder}"
         return ["env", variable, *gunicorn_command(tmp_path)]
 
-    with Server(tmp_path, command=command) as server:
+    with Server(tmp_path, {"server": {"workers": 1}}, command=command) as server:
         assert server.post({"event_type": "a"}) == [1]
         assert server.metrics()["sse_sink_events_stored_total"] == 1
         # It is gone while the server runs: what was stored is answered so.

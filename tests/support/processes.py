@@ -51,6 +51,21 @@ def flask_command(port: int, *arguments: str) -> list[str]:
     return [*command, *arguments]
 
 
+def run_command(config: Path, *words: str) -> str:
+    """Return what a command of `flask sse` prints that is run with this configuration."""
+    result = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", "sse", *words],
+        cwd=ROOT,
+        env=environment(config),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 def group_members(group: int) -> list[int]:
     """Return the pids of a process group that still run."""
     pids = []

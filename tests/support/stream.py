@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from werkzeug.test import TestResponse
@@ -102,7 +102,13 @@ class AppStream(Stream):
 class SocketStream(Stream):
     """A stream, or the refusal of one, from a server on a port of this machine."""
 
-    def __init__(self, port: int, path: str = STREAM_PATH, receive_buffer: int = 0) -> None:
+    def __init__(
+        self,
+        port: int,
+        path: str = STREAM_PATH,
+        receive_buffer: int = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(self._receive_body)
         self._answer = AnswerReader()
         self._socket = socket.socket()
@@ -111,7 +117,9 @@ class SocketStream(Stream):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
             self._socket.connect(("127.0.0.1", port))
-            self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            lines = [f"{name}: {value}\r\n" for name, value in (headers or {}).items()]
+            head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{''.join(lines)}\r\n"
+            self._socket.sendall(head.encode())
             while not self._answer.head:
                 self._unread += self._receive_some()
         except BaseException:

@@ -244,7 +244,8 @@ def test_every_mistake_is_told_at_once_with_file_path_and_cure(tmp_path: Path) -
 def test_an_unknown_key_like_no_other_is_told_what_there_is() -> None:
     (problem,) = _problems({"sink": {"sse": None}, "qqq": 1})
     assert problem == (
-        "c.yaml: qqq: is not a setting; the settings here are server, database, ingest, sink"
+        "c.yaml: qqq: is not a setting; "
+        "the settings here are server, database, ingest, access, sink"
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from flask_sse_sink.access.revocations import Revocation
 from flask_sse_sink.config import loading
 from flask_sse_sink.config.databases import DATABASES
 from flask_sse_sink.config.loading import from_mapping
@@ -20,12 +21,35 @@ from flask_sse_sink.log.protocol import FAR_FUTURE_US, iso, now_us
 from support.apps import Listen, MakeApp, publish
 
 
+class NoRevocations:
+    """Stands for revocations where there never are any."""
+
+    def revoke(self, subject: str, issuer: str | None = None, lasting: bool = False) -> Revocation:
+        raise NotImplementedError
+
+    def unrevoke(self, subject: str, issuer: str | None = None) -> bool:
+        return False
+
+    def version(self) -> tuple[str, int]:
+        return "toy", 0
+
+    def changes(self, after: int, limit: int) -> list[Revocation]:
+        return []
+
+    def restore(self, revocations: Iterable[Revocation]) -> None:
+        raise NotImplementedError
+
+    def prune(self, seconds: float) -> int:
+        return 0
+
+
 class ToyLog:
     """A log in the memory of one process, which finds no duplicates and prunes nothing."""
 
     identity = "toy"
 
     def __init__(self) -> None:
+        self.revocations = NoRevocations()
         self._envelopes: list[StoredEnvelope] = []
         self._changed = threading.Condition()
         self._interrupted = False

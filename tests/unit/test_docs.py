@@ -12,6 +12,7 @@ import yaml
 
 from flask_sse_sink.cli import sse
 from flask_sse_sink.config import settings
+from flask_sse_sink.config.access_settings import AccessSettings
 from flask_sse_sink.config.loading import from_mapping
 from flask_sse_sink.config.schema import schema
 from flask_sse_sink.config.sink_types import SINK_TYPES
@@ -21,6 +22,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "server": settings.ServerSettings,
     "database": settings.DatabaseSettings,
     "ingest": settings.IngestSettings,
+    "access": AccessSettings,
     "sink.NAME": SINK_TYPES["sse"].settings,
 }
 EVERY = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import tracemalloc
 import zlib
@@ -222,10 +223,11 @@ def test_every_token_is_compared_in_constant_time(
         return sent == token
 
     spy = SimpleNamespace(compare_digest=compare)
-    monkeypatch.setattr("flask_sse_sink.web.ingest.hmac", spy)
+    monkeypatch.setattr("flask_sse_sink.access.tokens.hmac", spy)
     app = make_app(ingest={"tokens": ["first-token", "second-token"]})
     assert post(app, ONE, Authorization="Bearer first-token").status_code == 201
-    assert compared == [b"first-token", b"second-token"]
+    tokens = [b"first-token", b"second-token"]
+    assert compared == [hashlib.sha256(token).digest() for token in tokens]
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", " GZIP "])

@@ -124,6 +124,9 @@ def _foreign(path: Path) -> None:
         db.execute("CREATE TABLE theirs (id)")
 
 
+_SCHEMAS = f".schema {SCHEMA.version + 1}, this one knows {SCHEMA.version}."
+
+
 def _newer(path: Path) -> None:
     log = SQLiteLog(path)
     log.head()
@@ -138,7 +141,7 @@ def _newer(path: Path) -> None:
         (_garbage, "the file is no SQLite database; name another in database.url"),
         (_damaged, "the file is damaged; restore a copy"),
         (_foreign, "the database of another program; name another in database.url"),
-        (_newer, "written by a newer flask-sse-sink .schema 4, this one knows 3.; update"),
+        (_newer, f"written by a newer flask-sse-sink {_SCHEMAS}; update"),
     ],
 )
 def test_a_file_that_is_not_our_log_is_refused_and_not_changed(
@@ -311,7 +314,7 @@ CREATE TABLE about (
 """
 
 
-_THIRD_SCHEMA = (
+_FOURTH_SCHEMA = (
     _SECOND_SCHEMA
     + """
 ALTER TABLE events ADD COLUMN entity_id TEXT GENERATED ALWAYS AS (
@@ -320,6 +323,15 @@ ALTER TABLE events ADD COLUMN entity_id TEXT GENERATED ALWAYS AS (
     ) END
 ) VIRTUAL;
 CREATE INDEX events_by_entity ON events (entity_id) WHERE entity_id IS NOT NULL;
+CREATE TABLE revocations (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    subject TEXT NOT NULL,
+    issuer TEXT, -- NULL: whatever the issuer is
+    revoked_at INTEGER NOT NULL, -- microseconds since the epoch
+    lasting INTEGER NOT NULL, -- holds until it is taken back
+    lifted INTEGER NOT NULL -- was taken back
+) STRICT;
+CREATE INDEX revocations_by_subject ON revocations (subject);
 """
 )
 
@@ -334,7 +346,7 @@ def _schema(path: Path) -> set[tuple[str, str, str, str | None]]:
 def test_new_files_and_old_ones_get_the_same_tables(log: SQLiteLog, tmp_path: Path) -> None:
     straight = tmp_path / "straight.db"
     with closing(sqlite3.connect(straight)) as db:
-        db.executescript(_THIRD_SCHEMA)
+        db.executescript(_FOURTH_SCHEMA)
     log.head()
     assert _schema(log.path) == _schema(straight)
     _of_the_first_version(tmp_path / "old.db")
@@ -498,13 +510,13 @@ def test_a_file_is_migrated_whole_or_not_at_all(tmp_path: Path) -> None:
     log.close()
 
 
-@pytest.mark.parametrize("version", [0, 1, 3])
+@pytest.mark.parametrize("version", [0, 1, SCHEMA.version])
 def test_one_more_migration_is_a_new_version(
     log: SQLiteLog, caplog: pytest.LogCaptureFixture, version: int
 ) -> None:
     if version == 1:
         _of_the_first_version(log.path, (1, 1, "x", "a", None, 1, None, "{}", "{}"))
-    elif version == 3:
+    elif version:
         log.append([_event("x")])
         log.close()
 
@@ -519,10 +531,8 @@ def test_one_more_migration_is_a_new_version(
         newer.check(db, log.path)
         kept = db.execute("SELECT id, event_id, more FROM events").fetchall()
         assert kept == ([(1, "x", None)] if version else [])
-        assert db.execute("PRAGMA user_version").fetchone() == (4,)
-        with pytest.raises(
-            LogUnusable, match=r"newer flask-sse-sink .schema 4, this one knows 3."
-        ):
+        assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA.version + 1,)
+        with pytest.raises(LogUnusable, match=f"newer flask-sse-sink {_SCHEMAS}"):
             SCHEMA.check(db, log.path)
     assert ("bringing 1 events to this version's schema" in caplog.text) == (version == 1)
 

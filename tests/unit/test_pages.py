@@ -164,3 +164,15 @@ def test_strangers_are_told_a_short_cause_and_the_log_all_of_it(
     now += 1
     client.get("/live/")
     assert len(logged()) == 2
+
+
+def test_strangers_see_the_name_and_path_of_a_closed_sink_and_no_more(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("sink: {inbox: {type: sse, access: token, match: secret.plan}}\n")
+    client = create_app(file).test_client()
+    assert client.get("/").get_json()["sinks"] == [
+        {"name": "inbox", "url": "/inbox/", "access": "token"}
+    ]
+    page = client.get("/", headers={"Accept": "text/html"}).text
+    assert "needs a token" in page
+    assert "secret" not in page

@@ -104,7 +104,8 @@ def test_wrong_settings_get_the_usual_errors() -> None:
         "g": 3,
     }
     assert problems(sinks) == [
-        "c.yaml: sink.a.replay: is not a setting; the settings here are type, match, start, path",
+        "c.yaml: sink.a.replay: is not a setting; "
+        "the settings here are type, match, access, start, path",
         "c.yaml: sink.a.start: -1 is not allowed: expected `int` >= 0",
         "c.yaml: sink.b.replays: is not a setting; did you mean replay?",
         'c.yaml: sink.c.type: "countre" is not allowed; did you mean counter?',

@@ -26,6 +26,12 @@ SOURCE = PREFIX + "source:"
 #: For each entity a sorted set of ids, each with itself as its score: there may be very many
 #: entities, and a stream takes 4.7 kB however little it holds, such a set some 100 bytes.
 ENTITY = PREFIX + "entity:"
+#: A hash: subject and issuer as JSON, to when they were revoked (microseconds since the epoch),
+#: whether that is lasting, and whether it was taken back. The position of the newest change
+#: stands in the hash about, as revocations.
+REVOCATIONS = PREFIX + "revocations"
+#: A sorted set: subject and issuer as JSON, by the position of the newest change.
+REVOCATION_ORDER = PREFIX + "revocation-order"
 #: What a check of the log writes.
 PROBE = PREFIX + "probe"
 

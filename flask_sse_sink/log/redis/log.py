@@ -32,6 +32,7 @@ from . import arguments
 from .client import Client
 from .errors import TIMEOUT_SECONDS
 from .keys import ABOUT, EVENTS, PROBE, TYPES, id_of
+from .revocations import RedisRevocations
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class RedisLog:
         self._interrupted = threading.Event()
         self.name = self._client.name
         self._due = DueEvents(self.name)
+        self.revocations = RedisRevocations(self._client, self._write)
 
     @property
     def identity(self) -> str:
@@ -92,13 +94,14 @@ class RedisLog:
     def append(self, events: Sequence[NewEvent]) -> Appended:
         keys, values = arguments.of_append(events, now_us())
         with self._client.lend() as (db, scripts):
-            if self._replicas:
-                duplicates, ids = self._confirmed(
-                    db, lambda pipe: scripts.append(keys=keys, args=values, client=pipe)
-                )
-            else:
-                duplicates, ids = scripts.append(keys=keys, args=values)
+            duplicates, ids = self._write(db, scripts.append, keys, values)
         return Appended([int(id) for id in ids], duplicates)
+
+    def _write(self, db: Any, script: Any, keys: Sequence[str], values: Sequence[Any]) -> Any:
+        """Return a script's answer, once the replicas have what it wrote."""
+        if not self._replicas:
+            return script(keys=keys, args=values)
+        return self._confirmed(db, lambda pipe: script(keys=keys, args=values, client=pipe))
 
     def _confirmed(self, db: Any, write: Callable[[Any], object]) -> Any:
         """Write, and wait until the replicas have it, on the same connection.

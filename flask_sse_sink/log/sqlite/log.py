@@ -34,6 +34,7 @@ from .errors import LOCK_SECONDS
 from .matching import matching
 from .notifier import Notifier
 from .recent import RecentEvents
+from .revocations import SQLiteRevocations
 
 # A row of the table for probes takes about this much: an id and a time.
 _PROBE_ROW_BYTES = 12
@@ -58,6 +59,7 @@ class SQLiteLog:
         self._notifier = Notifier(self.path.with_name(self.path.name + "-bells"))
         self._recent = RecentEvents()
         self._appends = Appends(self._connections, self._recent, self._notifier.notify)
+        self.revocations = SQLiteRevocations(self._connections, self._notifier.notify)
         self._due = DueEvents(str(self.path))
 
     @property

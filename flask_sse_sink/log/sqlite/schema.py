@@ -229,6 +229,22 @@ def _every_seconds(
         db.set_progress_handler(None, 0)
 
 
+def _add_revocations(db: sqlite3.Connection, path: Path) -> None:
+    """Add the table of revocations, which AUTOINCREMENT gives rising positions."""
+    statements = """
+CREATE TABLE revocations (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    subject TEXT NOT NULL,
+    issuer TEXT, -- NULL: whatever the issuer is
+    revoked_at INTEGER NOT NULL, -- microseconds since the epoch
+    lasting INTEGER NOT NULL, -- holds until it is taken back
+    lifted INTEGER NOT NULL -- was taken back
+) STRICT;
+CREATE INDEX revocations_by_subject ON revocations (subject)
+"""
+    _run(db, statements)
+
+
 #: ``MIGRATIONS[n]`` brings a file from version ``n`` to ``n + 1``.
-MIGRATIONS: tuple[Migration, ...] = (_create, _store_envelopes, _index_entities)
+MIGRATIONS: tuple[Migration, ...] = (_create, _store_envelopes, _index_entities, _add_revocations)
 SCHEMA = Schema(MIGRATIONS)

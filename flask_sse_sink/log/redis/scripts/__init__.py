@@ -15,7 +15,15 @@ def _source(name: str) -> str:
     return "\n".join(parts)
 
 
-_NAMES = ("append", "replay", "head_before", "prune", "restore")
+_NAMES = (
+    "append",
+    "replay",
+    "head_before",
+    "prune",
+    "restore",
+    "revoke",
+    "forget_revocations",
+)
 # Read now: the files of a package that is being updated may be of two versions later.
 _SOURCES = {name: _source(name) for name in _NAMES}
 
@@ -29,3 +37,5 @@ class Scripts:
         self.head_before = client.register_script(_SOURCES["head_before"])
         self.prune = client.register_script(_SOURCES["prune"])
         self.restore = client.register_script(_SOURCES["restore"])
+        self.revoke = client.register_script(_SOURCES["revoke"])
+        self.forget_revocations = client.register_script(_SOURCES["forget_revocations"])

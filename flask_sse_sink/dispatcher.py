@@ -69,10 +69,7 @@ class Dispatcher:
 
     def end_streams(self) -> int:
         """Tell every stream to end, and return how many were open."""
-        clients = self.clients()
-        for client in clients:
-            client.end("drained")
-        return len(clients)
+        return sum(sink.end_streams() for sink in self._sinks.values())
 
     def _shrink_queues(self) -> None:
         """Let the fullest queues lose what is too much for the process."""

@@ -6,9 +6,11 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from .exceptions import LogUnavailable
 from .log import EventLog
+from .log.protocol import BeforePrune, prune_all
 from .threads import SupervisedThread
 
 _log = logging.getLogger(__name__)
@@ -24,6 +26,17 @@ _COUNT_INTERVAL_SECONDS = 2.0
 _CLOCK_TOLERANCE_SECONDS = 60.0
 
 
+class RetentionHooks(NamedTuple):
+    """What others do when the log is pruned.
+
+    ``before_prune`` is asked before each step, see
+    :meth:`~flask_sse_sink.log.EventLog.prune`; ``maintain`` is called from time to time.
+    """
+
+    before_prune: BeforePrune = prune_all
+    maintain: Callable[[], None] = lambda: None
+
+
 class Retention:
     """Keeps the events of the last ``seconds``, and the newest ``count``; 0 sets no limit.
 
@@ -36,11 +49,13 @@ class Retention:
         seconds: float,
         count: int = 0,
         clock: Callable[[], float] = time.time,
+        hooks: RetentionHooks = RetentionHooks(),  # noqa: B008 # it never changes
     ) -> None:
         self._log = log
         self._seconds = seconds
         self._count = count
         self._clock = clock
+        self._hooks = hooks
         self._thread = SupervisedThread("sse-sink-prune", self._step)
 
     @property
@@ -72,7 +87,9 @@ class Retention:
         total = 0
         while not self._thread.stopping.is_set():
             began = time.monotonic()
-            count = self._log.prune(before_us, STEP, self._count, future_us)
+            count = self._log.prune(
+                before_us, STEP, self._count, future_us, self._hooks.before_prune
+            )
             total += count
             if count < STEP:
                 break
@@ -87,6 +104,7 @@ class Retention:
         try:
             if count := self.prune():
                 _log.info("pruned %d events", count)
+            self._hooks.maintain()
         except LogUnavailable as error:
             _log.warning("pruning waits: %s", error)
         self._thread.stopping.wait(interval * random.uniform(0.8, 1.2))

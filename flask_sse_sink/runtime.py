@@ -5,6 +5,7 @@ The module is longer than the others: the order in which all parts start and sto
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -27,7 +28,7 @@ from .exceptions import LogUnavailable
 from .log import Appended, EventLog, open_log
 from .publisher import Publisher
 from .relay import Relay
-from .retention import Retention
+from .retention import Retention, RetentionHooks
 from .sinks.base import Parts, Sink
 from .stream.admission import Admission
 from .stream.direct_socket import DirectSockets
@@ -120,7 +121,14 @@ class Runtime:
             relay = Relay(self.log, self._dispatcher)
             relay.start()
             undo.callback(relay.stop)
-            retention = Retention(self.log, database.retention, database.retention_count)
+            for sink in self.sinks.values():
+                sink.start()
+            retention = Retention(
+                self.log,
+                database.retention,
+                database.retention_count,
+                hooks=RetentionHooks(self._before_prune, self._maintain_sinks),
+            )
             retention.start()
             undo.callback(retention.stop)
             if self.ending is None and (worker := gunicorn_worker()) is not None:
@@ -196,6 +204,22 @@ class Runtime:
         if parts.watcher.thread.failure:
             return "the watcher doesn't run"
         return ""
+
+    def report(self) -> None:
+        """Set the metrics that tell the present state of the sinks."""
+        with contextlib.suppress(LogUnavailable):
+            for sink in self.sinks.values():
+                sink.report()
+
+    def _before_prune(self, through: int) -> int:
+        """Return up to which id events may be pruned: each sink may hold some back."""
+        for sink in self.sinks.values():
+            through = sink.before_prune(through)
+        return through
+
+    def _maintain_sinks(self) -> None:
+        for sink in self.sinks.values():
+            sink.maintain()
 
     def end_streams(self) -> int:
         """Tell every stream to end, and return how many were open."""

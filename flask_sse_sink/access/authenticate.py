@@ -54,7 +54,8 @@ class Access:
     def authenticate(self, credentials: Credentials, rules: Rules) -> Principal:
         """Return who sends a request with these credentials.
 
-        For a sink, a token in the URL is refused, and then the app's authorizer is asked first.
+        For a sink, a token in the URL is refused, and then the app's authorizer is asked first,
+        unless the rules leave it out.
         What comes first decides: a bad header isn't made good by a cookie.
 
         :raises Refusal: nobody who is known.
@@ -62,7 +63,7 @@ class Access:
         principal = None
         if rules.sink:
             refuse_url_tokens(credentials)
-            if self.authorizer is not None:
+            if self.authorizer is not None and rules.app:
                 principal = self.authorizer(rules.sink)
         if principal is None:
             principal = self._read(presented(credentials, rules), rules)
@@ -90,13 +91,26 @@ def readable(principal: Principal, sink: str, asked: Filter) -> Filter:
 
     :raises Refusal: it may read nothing of what it asked for.
     """
-    granted = principal.grants.readable(sink)
+    return granted_part(principal.grants.readable(sink), sink, asked)
+
+
+def granted_part(granted: Filter, sink: str, asked: Filter) -> Filter:
+    """Return the filter for what is asked for of a sink and granted.
+
+    :raises Refusal: nothing is.
+    """
     filter = granted.narrowed(asked)
     if not filter.selections:
-        raise Refusal(
-            Reason.INSUFFICIENT_SCOPE,
-            f"the token doesn't grant what was asked for of the sink {sink}",
-            asked=asked.query()[:_SHOWN],
-            granted=granted.query()[:_SHOWN],
-        )
+        detail = f"the token doesn't grant what was asked for of the sink {sink}"
+        raise insufficient(detail, asked.query(), granted)
     return filter
+
+
+def insufficient(detail: str, asked: str, granted: Filter) -> Refusal:
+    """Return the refusal of somebody who is known, and asks for more than is granted."""
+    return Refusal(
+        Reason.INSUFFICIENT_SCOPE,
+        detail,
+        asked=asked[:_SHOWN],
+        granted=granted.query()[:_SHOWN],
+    )

@@ -36,6 +36,7 @@ class Rules(NamedTuple):
     ``sink`` is the sink that is asked for, "" where there is none. ``tickets`` and ``cookies``
     say whether these count. The cookies of pages of another origin count only if it is one of
     ``origins``. With ``needs_origin``, a cookie counts only in a request that has an ``Origin``.
+    ``app`` says whether the app's authorizer, which often goes by a cookie, is asked.
     """
 
     sink: str = ""
@@ -43,6 +44,7 @@ class Rules(NamedTuple):
     cookies: bool = False
     origins: frozenset[str] = _NO_ORIGINS
     needs_origin: bool = False
+    app: bool = True
 
 
 #: For publishing: the header alone.

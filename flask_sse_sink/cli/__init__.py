@@ -9,6 +9,8 @@ from .copy import copy
 from .demo import demo
 from .events import events
 from .publish import publish
+from .pull import pull
+from .pulls import pulls
 from .revoke import revocations, revoke, unrevoke
 from .schema import schema
 from .tail import tail
@@ -24,6 +26,8 @@ _COMMANDS = (
     tail,
     copy,
     demo,
+    pulls,
+    pull,
     token,
     revoke,
     unrevoke,

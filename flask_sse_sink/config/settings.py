@@ -76,6 +76,13 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
     retention_count: Annotated[
         int, Meta(ge=0, description="all but so many events are pruned; `0` keeps any number")
     ] = 0
+    retention_hold: Annotated[
+        bool,
+        Meta(description="whether events stay that a sink of type `http_pull` hasn't confirmed"),
+    ] = False
+    retention_hold_count: Annotated[
+        int, Meta(ge=1, description="and how many events may be kept for that at most")
+    ] = 1_000_000
     replicas: Annotated[
         int, Meta(ge=0, le=100, description="Redis replicas that must have an event, too")
     ] = 0

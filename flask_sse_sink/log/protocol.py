@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -64,6 +64,16 @@ class Record(NamedTuple):
     created_at_us: int
     occurred_at: str | None
     envelope: bytes
+
+
+#: Is called with the id up to which events are to be pruned, before they are; returns up to which
+#: they may be.
+BeforePrune: TypeAlias = Callable[[int], int]
+
+
+def prune_all(through: int) -> int:
+    """Return the id as it is: all events may be pruned that are due."""
+    return through
 
 
 class EventLog(Protocol):
@@ -137,14 +147,19 @@ class EventLog(Protocol):
         """End a :meth:`tail` in progress at once, or else the next one."""
 
     def prune(
-        self, before_us: int, limit: int, keep: int = 0, future_us: int = FAR_FUTURE_US
+        self,
+        before_us: int,
+        limit: int,
+        keep: int = 0,
+        future_us: int = FAR_FUTURE_US,
+        before_prune: BeforePrune = prune_all,
     ) -> int:
         """Delete up to ``limit`` of the oldest events, and return how many were deleted.
 
         An event is due if it was stored before ``before_us`` (microseconds since the epoch), or,
         unless ``keep`` is 0, if it isn't among the newest ``keep``. Events go from the front
         only, so that the rest has no gaps. A date after ``future_us`` is wrong: such an event
-        goes together with the next event that is due.
+        goes together with the next event that is due. ``before_prune`` has the last word.
         """
 
     def records(self, after: int, limit: int) -> list[Record]:

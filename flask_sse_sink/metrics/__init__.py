@@ -8,10 +8,12 @@ from .counters import Metrics, SinkMetrics, access_refused, connection_ended, ge
 from .exposition import expose
 from .failsafe import FOLDER_VARIABLE
 from .multiprocess import check_folder, discard, fold, prepare
+from .pulled import PulledMetrics, pulled
 
 __all__ = [
     "FOLDER_VARIABLE",
     "Metrics",
+    "PulledMetrics",
     "SinkMetrics",
     "access_refused",
     "check_folder",
@@ -21,4 +23,5 @@ __all__ = [
     "fold",
     "get",
     "prepare",
+    "pulled",
 ]

@@ -26,7 +26,7 @@ def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
     app.register_blueprint(
         health.blueprint(lambda: runtime_of(app).log, lambda: runtime_of(app).failure())
     )
-    app.register_blueprint(metrics.blueprint())
+    app.register_blueprint(metrics.blueprint(lambda: runtime_of(app).report()))
     sse.init_app(app, config)
     settings = runtime_of(app).settings
     app.register_blueprint(viewer.blueprint(settings))

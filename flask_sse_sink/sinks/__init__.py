@@ -1,5 +1,11 @@
-"""The types of sinks. Each module registers its type when it is imported, which is done here."""
+"""The types of sinks. Each module registers its type when it is imported, which is done here.
+
+Messages list the types in this order.
+"""
 
 from . import sse
 
-__all__ = ["sse"]
+# isort: split
+from . import http_pull
+
+__all__ = ["http_pull", "sse"]

@@ -110,5 +110,37 @@ class Sink:
     def on_gap(self, first_id: int, last_id: int) -> None:
         """Take note that these events were pruned before they could be delivered."""
 
+    def start(self) -> None:
+        """Prepare what the sink keeps in the log; called when the process's parts start.
+
+        :raises LogUnavailable: the log is away.
+        """
+
+    def end_streams(self) -> int:
+        """Tell every stream, and every request that waits, to end; return how many there were."""
+        clients = self.clients
+        for client in clients:
+            client.end("drained")
+        return len(clients)
+
+    def before_prune(self, through: int) -> int:
+        """Return the id up to which events may be pruned, instead of ``through``.
+
+        :raises LogUnavailable: the log is away; nothing is to be pruned.
+        """
+        return through
+
+    def maintain(self) -> None:
+        """Do what is due from time to time, on the thread that prunes.
+
+        :raises LogUnavailable: the log is away.
+        """
+
+    def report(self) -> None:
+        """Set the metrics that tell the present state of the sink.
+
+        :raises LogUnavailable: the log is away.
+        """
+
     def reset(self) -> None:
         """Forget all clients, as a child process must after a fork."""

@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Protocol
 
 from ..threads import SupervisedThread
-from .client import Client
 from .connection import Connection
 
 #: How long a stream that was told to end may take to do so.
@@ -23,12 +23,28 @@ def _has_epoll() -> bool:
     return hasattr(select, "epoll")
 
 
+class Watchable(Protocol):
+    """What the watcher asks of a stream, or of a request that waits."""
+
+    #: Whether it ends without another byte.
+    over: bool
+    #: When the write in progress began, on the monotonic clock; 0 between writes.
+    writing_since: float
+
+    @property
+    def write_timeout(self) -> float:
+        """Return for how many seconds the peer may take nothing."""
+
+    def drop(self, reason: str) -> None:
+        """End without another byte. Any thread may call it, more than once."""
+
+
 class _Watched:
     """A stream and its connection; since when the peer has acknowledged no further bytes."""
 
     __slots__ = ("acknowledged", "client", "connection", "since")
 
-    def __init__(self, client: Client, connection: Connection) -> None:
+    def __init__(self, client: Watchable, connection: Connection) -> None:
         self.client = client
         self.connection = connection
         self.acknowledged = -1
@@ -114,7 +130,7 @@ class Watcher:
             # The buffer is full, so that the thread wakes anyway; or the watcher has stopped.
             pass
 
-    def add(self, client: Client, connection: Connection) -> None:
+    def add(self, client: Watchable, connection: Connection) -> None:
         """Watch a stream's connection until :meth:`discard`."""
         with self._lock:
             fd = connection.fileno()
@@ -127,7 +143,7 @@ class Watcher:
                 except FileExistsError:
                     self._rearm(fd)
 
-    def discard(self, client: Client, connection: Connection) -> None:
+    def discard(self, client: Watchable, connection: Connection) -> None:
         """Stop watching; this must come before the connection's descriptor is closed."""
         with self._lock:
             fd = connection.fileno()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
@@ -12,13 +13,14 @@ from .problem import problem
 _log = logging.getLogger(__name__)
 
 
-def blueprint() -> Blueprint:
-    """Return the blueprint with the endpoint."""
+def blueprint(refresh: Callable[[], None] = lambda: None) -> Blueprint:
+    """Return the blueprint with the endpoint; ``refresh`` sets what the metrics tell of now."""
     pages = Blueprint("sse_sink_metrics", __name__)
 
     @pages.get("/metrics")
     def expose() -> Response:
         try:
+            refresh()
             body, content_type = metrics.expose(request.headers.get("Accept", ""))
         except Exception as error:
             # The folder of the counts is gone, or its files are damaged.

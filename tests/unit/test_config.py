@@ -230,7 +230,7 @@ def test_every_mistake_is_told_at_once_with_file_path_and_cure(tmp_path: Path) -
         "sink.sse.match": "'a*' is not a pattern; write",
         "sink.sse.replay": '"soon" doesn\'t say how far back to replay; write true',
         "sink.sse.cors_origins": '"x" is not a list; write [a, b]',
-        "sink.live.type": 'is missing; write "type: sse"',
+        "sink.live.type": 'is missing; write "type: sse" or "type: http_pull"',
         "sink.a b": "is no name for a URL; write letters",
         "sink.other": "3 is not a section; write keys and values under it",
         "sink.third.type": '"ws" is not allowed',
@@ -268,13 +268,16 @@ def test_the_type_may_be_left_out_only_where_the_name_is_the_type() -> None:
     assert _sse(named, "live").type == "sse"
     for item in (None, {}, {"retry": 1}):
         (problem,) = _problems({"sink": {"live": item}})
-        assert problem == 'c.yaml: sink.live.type: is missing; write "type: sse"'
+        assert (
+            problem == 'c.yaml: sink.live.type: is missing; write "type: sse" or "type: http_pull"'
+        )
 
 
 @pytest.mark.parametrize("content", [{}, {"sink": None}, {"sink": {}}])
 def test_no_sink_is_a_mistake(content: object) -> None:
     assert _problems(content) == [
-        "c.yaml: sink: is missing or empty; write a name and under it `type: sse`"
+        "c.yaml: sink: is missing or empty; write a name and under it "
+        "`type: sse` or `type: http_pull`"
     ]
 
 

@@ -17,7 +17,7 @@ from flask_sse_sink.event import NewEvent, Source, encode_envelope
 from flask_sse_sink.exceptions import ConfigError
 from flask_sse_sink.filters import Filter
 from flask_sse_sink.log import Appended, EventLog, Page, Record, StoredEnvelope, open_log
-from flask_sse_sink.log.protocol import FAR_FUTURE_US, iso, now_us
+from flask_sse_sink.log.protocol import FAR_FUTURE_US, BeforePrune, iso, now_us, prune_all
 from support.apps import Listen, MakeApp, publish
 
 
@@ -90,7 +90,12 @@ class ToyLog:
             self._changed.notify_all()
 
     def prune(
-        self, before_us: int, limit: int, keep: int = 0, future_us: int = FAR_FUTURE_US
+        self,
+        before_us: int,
+        limit: int,
+        keep: int = 0,
+        future_us: int = FAR_FUTURE_US,
+        before_prune: BeforePrune = prune_all,
     ) -> int:
         return 0
 

@@ -25,6 +25,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "access": AccessSettings,
     "sink.NAME": SINK_TYPES["sse"].settings,
 }
+#: Settings of other types of sinks stand in a table of their own.
+PULLED = [field.name for field in msgspec.structs.fields(SINK_TYPES["http_pull"].settings)]
 EVERY = [
     (section, field.name)
     for section, kind in SECTIONS.items()
@@ -41,6 +43,23 @@ def test_every_setting_stands_in_the_readmes_table(section: str, name: str) -> N
 def test_every_setting_stands_in_the_shipped_file(section: str, name: str) -> None:
     text = (ROOT / "config.yaml").read_text()
     assert re.search(rf"^ +(# )?{name}:", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", PULLED)
+def test_every_setting_of_a_pulled_sink_is_documented(name: str) -> None:
+    table = (ROOT / "docs" / "pulled-sinks.md").read_text()
+    assert name == "type" or f"| `{name}` |" in table
+    text = (ROOT / "config.yaml").read_text()
+    assert re.search(rf"^  #    {name}:", text, re.MULTILINE)
+
+
+def test_the_pulled_sink_in_the_shipped_file_has_the_defaults() -> None:
+    text = (ROOT / "config.yaml").read_text()
+    sink = yaml.safe_load("\n".join(re.findall(r"^  #  (.*)$", text, re.MULTILINE)))
+    settings = from_mapping({"sink": sink}, "x", ROOT).sink["warehouse"]
+    default = from_mapping({"sink": {"http_pull": None}}, "x", ROOT).sink["http_pull"]
+    encode = msgspec.json.Encoder(enc_hook=lambda v: str(getattr(v, "filter", v))).encode
+    assert encode(settings) == encode(default)
 
 
 def test_the_commented_settings_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,8 @@ sink:
   logins: {type: counter, match: user.login, start: 40}
   live: {type: sse}
 """
-MISSING = 'is missing; write "type: sse" or "type: counter"'
+WRITE = 'write "type: sse" or "type: http_pull" or "type: counter"'
+MISSING = f"is missing; {WRITE}"
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +110,7 @@ def test_wrong_settings_get_the_usual_errors() -> None:
         "c.yaml: sink.a.start: -1 is not allowed: expected `int` >= 0",
         "c.yaml: sink.b.replays: is not a setting; did you mean replay?",
         'c.yaml: sink.c.type: "countre" is not allowed; did you mean counter?',
-        'c.yaml: sink.d.type: "ws" is not allowed; write "type: sse" or "type: counter"',
+        f'c.yaml: sink.d.type: "ws" is not allowed; {WRITE}',
         f"c.yaml: sink.e.type: {MISSING}",
         "c.yaml: sink.f.type: 3 is not text; put it in quotes",
         "c.yaml: sink.g: 3 is not a section; write keys and values under it",
@@ -119,7 +120,7 @@ def test_wrong_settings_get_the_usual_errors() -> None:
 def test_no_sink_is_told_every_type() -> None:
     assert problems({}) == [
         "c.yaml: sink: is missing or empty; "
-        "write a name and under it `type: sse` or `type: counter`"
+        "write a name and under it `type: sse` or `type: http_pull` or `type: counter`"
     ]
 
 

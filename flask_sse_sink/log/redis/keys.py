@@ -35,6 +35,24 @@ REVOCATION_ORDER = PREFIX + "revocation-order"
 #: What a check of the log writes.
 PROBE = PREFIX + "probe"
 
+#: A hash: a pulled sink's name to its number.
+PULLS = PREFIX + "pulls"
+#: A hash: the number of a pulled sink that was forgotten, to how many batches it had.
+PULLS_FREE = PREFIX + "pulls:free"
+#: And for each pulled sink, with its name: a hash with number, cursor, generation, batches, missed
+#: (JSON: reports of what was pruned unconfirmed), last_missed and used_at.
+PULL = PREFIX + "pull:"
+#: After that name: a hash of the events that have a row (state, batch, attempts, until); sorted
+#: sets of their ids, by the time at which they are free, else by id: those that are free, those
+#: confirmed above the cursor, the dead letters, and all; a hash of batches, and their ids by the
+#: time until which they are kept.
+PULL_PARTS = ("rows", "due", "free", "done", "dead", "all", "batches", "age")
+
+
+def pull_keys(sink: str) -> list[str]:
+    """Return the keys of a pulled sink, in the order of the scripts."""
+    return [PULL + sink, *(f"{PULL}{sink}:{part}" for part in PULL_PARTS)]
+
 
 def id_of(entry: bytes) -> int:
     """Return the event's id, from the id of its entry in a stream."""

@@ -23,15 +23,19 @@ from ..protocol import (
     NO_COPY,
     PROBE_BYTES,
     Appended,
+    BeforePrune,
     Page,
     Record,
     StoredEnvelope,
     now_us,
+    prune_all,
 )
 from . import arguments
 from .client import Client
+from .deliveries import RedisDeliveries
 from .errors import TIMEOUT_SECONDS
-from .keys import ABOUT, EVENTS, PROBE, TYPES, id_of
+from .indexes import RedisIndexes
+from .keys import ABOUT, EVENTS, PROBE, id_of
 from .revocations import RedisRevocations
 
 _log = logging.getLogger(__name__)
@@ -56,6 +60,8 @@ class RedisLog:
         self.name = self._client.name
         self._due = DueEvents(self.name)
         self.revocations = RedisRevocations(self._client, self._write)
+        #: Keeps the places of pulled sinks.
+        self.deliveries = RedisDeliveries(self._client, self._written)
 
     @property
     def identity(self) -> str:
@@ -94,14 +100,21 @@ class RedisLog:
     def append(self, events: Sequence[NewEvent]) -> Appended:
         keys, values = arguments.of_append(events, now_us())
         with self._client.lend() as (db, scripts):
-            duplicates, ids = self._write(db, scripts.append, keys, values)
+            duplicates, ids = self._written(
+                db, lambda client: scripts.append(keys=keys, args=values, client=client)
+            )
         return Appended([int(id) for id in ids], duplicates)
 
     def _write(self, db: Any, script: Any, keys: Sequence[str], values: Sequence[Any]) -> Any:
         """Return a script's answer, once the replicas have what it wrote."""
-        if not self._replicas:
-            return script(keys=keys, args=values)
-        return self._confirmed(db, lambda pipe: script(keys=keys, args=values, client=pipe))
+        return self._written(db, lambda client: script(keys=keys, args=values, client=client))
+
+    def _written(self, db: Any, write: Callable[[Any], object]) -> Any:
+        """Return the answer to what ``write`` sends, once the replicas have it, too.
+
+        ``write`` gets the client to use.
+        """
+        return self._confirmed(db, write) if self._replicas else write(db)
 
     def _confirmed(self, db: Any, write: Callable[[Any], object]) -> Any:
         """Write, and wait until the replicas have it, on the same connection.
@@ -133,7 +146,7 @@ class RedisLog:
 
     def replay(self, after: int, limit: int, filter: Filter, until: int | None = None) -> Page:
         with self._client.lend() as (db, scripts):
-            merge = None if filter.everything else merge_of(filter, _Indexes(db))
+            merge = None if filter.everything else merge_of(filter, RedisIndexes(db))
             keys, values = arguments.of_replay(after, until, limit, merge)
             entries, through, gone, end, is_merged = scripts.replay(keys=keys, args=values)
         envelopes = [(int(id), envelope) for id, envelope in entries]
@@ -172,7 +185,12 @@ class RedisLog:
         self._interrupted.set()
 
     def prune(
-        self, before_us: int, limit: int, keep: int = 0, future_us: int = FAR_FUTURE_US
+        self,
+        before_us: int,
+        limit: int,
+        keep: int = 0,
+        future_us: int = FAR_FUTURE_US,
+        before_prune: BeforePrune = prune_all,
     ) -> int:
         with self._client.lend() as (db, scripts):
 
@@ -185,6 +203,8 @@ class RedisLog:
             if all(before_us <= at <= future_us and id > last for id, at in dates(0, 1)):
                 return 0
             due = self._due.last_due(dates, limit, before_us, last, future_us)
+            if due:
+                due = before_prune(due)
             entries = db.xrange(EVENTS, "-", f"{due}-0", count=limit) if due else []
             if not entries:
                 return 0
@@ -216,19 +236,3 @@ class RedisLog:
 
     def close(self) -> None:
         self._client.close()
-
-
-class _Indexes:
-    """What Redis tells of the log's indexes."""
-
-    def __init__(self, db: Any) -> None:
-        self._db = db
-
-    def types(self, prefix: str, most: int) -> list[str]:
-        # A prefix ends in a dot, and "/" is the character after it.
-        low, high = b"[" + prefix.encode(), b"(" + prefix[:-1].encode() + b"/"
-        names: list[bytes] = self._db.zrangebylex(TYPES, low, high, start=0, num=most)
-        return [name.decode() for name in names]
-
-    def has_narrow(self, sources: frozenset[str]) -> bool:
-        return True

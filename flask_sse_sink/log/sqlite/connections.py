@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -24,7 +25,10 @@ class Connection:
     A thread uses the connection only while it holds ``lock``.
     """
 
-    def __init__(self, path: Path, open: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(
+        self, path: Path, open: Callable[[], sqlite3.Connection], lock_seconds: float
+    ) -> None:
+        self._lock_seconds = lock_seconds
         self.lock = threading.Lock()
         self._path = path
         self._open = open
@@ -64,7 +68,7 @@ class Connection:
         :raises LogUnavailable: SQLite failed, and nothing was written.
         """
         with self._errors() as db:
-            db.execute("BEGIN IMMEDIATE")
+            _begin(db, self._lock_seconds)
             try:
                 yield db
                 db.execute("COMMIT")
@@ -108,9 +112,9 @@ class Connections:
         self._opening = threading.Lock()
         # Device and inode of the open file.
         self._file: tuple[int, int] | None = None
-        self.writer = Connection(path, self._open)
-        self.reader = Connection(path, self._open)
-        self.replayer = Connection(path, self._open)
+        self.writer = Connection(path, self._open, lock_seconds)
+        self.reader = Connection(path, self._open, lock_seconds)
+        self.replayer = Connection(path, self._open, lock_seconds)
 
     def inspect(self) -> None:
         """Check the file without creating it; keeps nothing open.
@@ -207,6 +211,30 @@ class Connections:
                 time.sleep(0.01)
             else:
                 return
+
+
+def _begin(db: sqlite3.Connection, lock_seconds: float) -> None:
+    """Begin to write, once no other process does.
+
+    SQLite itself waits in steps of up to 100 ms, in which the other processes write again and
+    again. So it isn't left to SQLite.
+    """
+    deadline = 0.0
+    (timeout,) = db.execute("PRAGMA busy_timeout").fetchone()
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                now = time.monotonic()
+                deadline = deadline or now + lock_seconds
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or now > deadline:
+                    raise
+                time.sleep(random.uniform(0.0002, 0.001))
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {timeout}")
 
 
 def _sync_folder(path: Path) -> None:

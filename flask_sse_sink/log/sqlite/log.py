@@ -22,14 +22,17 @@ from ..protocol import (
     NO_COPY,
     PROBE_BYTES,
     Appended,
+    BeforePrune,
     Page,
     Record,
     StoredEnvelope,
     now_us,
+    prune_all,
 )
 from . import queries
 from .appends import Appends
 from .connections import Connect, Connections
+from .deliveries import SQLiteDeliveries
 from .errors import LOCK_SECONDS
 from .matching import matching
 from .notifier import Notifier
@@ -61,6 +64,8 @@ class SQLiteLog:
         self._appends = Appends(self._connections, self._recent, self._notifier.notify)
         self.revocations = SQLiteRevocations(self._connections, self._notifier.notify)
         self._due = DueEvents(str(self.path))
+        #: Keeps the places of pulled sinks.
+        self.deliveries = SQLiteDeliveries(self._connections)
 
     @property
     def identity(self) -> str:
@@ -110,7 +115,12 @@ class SQLiteLog:
         self._notifier.notify(this_process=True)
 
     def prune(
-        self, before_us: int, limit: int, keep: int = 0, future_us: int = FAR_FUTURE_US
+        self,
+        before_us: int,
+        limit: int,
+        keep: int = 0,
+        future_us: int = FAR_FUTURE_US,
+        before_prune: BeforePrune = prune_all,
     ) -> int:
         with self._connections.replayer.snapshot() as db:
 
@@ -119,6 +129,8 @@ class SQLiteLog:
 
             last = queries.head(db) - keep if keep else 0
             due = self._due.last_due(dates, limit, before_us, last, future_us)
+        if due:
+            due = before_prune(due)
         if not due:
             return 0
         self._recent.clear()

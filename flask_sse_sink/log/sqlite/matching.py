@@ -16,6 +16,8 @@ from ..protocol import PAGE_BYTES, StoredEnvelope
 
 #: How many events one page of a replay reads through at most, where the filter isn't narrow.
 WINDOW = 20_000
+# Above every id.
+FAR_ID = 2**62
 
 _Found = tuple[list[StoredEnvelope], int]
 
@@ -61,6 +63,35 @@ def matching(
         end = ids[-1]
     page, through = _page(db, "id IN (SELECT value FROM json_each(?))", (_json(ids),), limit, end)
     return page if merge.is_exact else _passing(filter, page), through
+
+
+def count(
+    db: sqlite3.Connection, filter: Filter, after: int, limit: int, where: str
+) -> int | None:
+    """Return how many events above ``after`` the filter lets through, ``limit`` at most.
+
+    ``where`` is a condition on their ``e.id``. None where the indexes don't give exactly those.
+    """
+    merge = merge_of(filter, _Indexes(db, FAR_ID))
+    if merge is None or not merge.is_exact:
+        return None
+    total = 0
+    for part in _disjoint(merge.keys):
+        ids = " UNION ".join(_IDS_UNDER[key.criterion] for key in part)
+        values = [value for key in part for value in (key.value, after, FAR_ID)]
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM ({ids}) AS e WHERE {where} LIMIT ?)"
+        total += db.execute(sql, (*values, limit - total)).fetchone()[0]
+        if total >= limit:
+            break
+    return total
+
+
+def _disjoint(keys: Sequence[IndexKey]) -> list[Sequence[IndexKey]]:
+    """Return the keys in parts that have no event in common."""
+    if len({key.criterion for key in keys}) == 1:
+        # An event has one type, one entity and one source.
+        return [[key] for key in keys]
+    return [keys] if keys else []
 
 
 class _Indexes:

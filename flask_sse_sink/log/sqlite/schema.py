@@ -245,6 +245,52 @@ CREATE INDEX revocations_by_subject ON revocations (subject)
     _run(db, statements)
 
 
+def _create_pulled(db: sqlite3.Connection, path: Path) -> None:
+    """Create the tables of pulled sinks."""
+    _run(db, _PULLED)
+
+
+# States of a pulled event's row are those of `deliveries.py`. For an event that is confirmed,
+# `until` is its id, so that the index finds those at or below the cursor.
+_PULLED = """
+CREATE TABLE pulled_sinks (
+    number INTEGER PRIMARY KEY,
+    name TEXT UNIQUE, -- null where the sink was forgotten, and the number may be given again
+    cursor INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    batches INTEGER NOT NULL, -- how many it has had
+    missed TEXT NOT NULL, -- JSON: reports of what was pruned unconfirmed
+    last_missed INTEGER NOT NULL, -- the id of the newest report ever
+    used_at INTEGER NOT NULL -- microseconds since the epoch
+) STRICT;
+CREATE TABLE pulled_events (
+    sink INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    batch INTEGER NOT NULL, -- the last that leased it
+    attempts INTEGER NOT NULL,
+    until INTEGER NOT NULL, -- when its lease or its delay ends
+    PRIMARY KEY (sink, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pulled_events_by_state ON pulled_events (sink, state, until);
+CREATE TABLE pulled_batches (
+    batch INTEGER PRIMARY KEY,
+    sink INTEGER NOT NULL,
+    after INTEGER, -- null where confirming the batch doesn't move the cursor
+    through INTEGER NOT NULL,
+    ids TEXT NOT NULL,
+    missed INTEGER NOT NULL, -- the id of the report that the batch had
+    kept_until INTEGER NOT NULL
+) STRICT
+"""
+
+
 #: ``MIGRATIONS[n]`` brings a file from version ``n`` to ``n + 1``.
-MIGRATIONS: tuple[Migration, ...] = (_create, _store_envelopes, _index_entities, _add_revocations)
+MIGRATIONS: tuple[Migration, ...] = (
+    _create,
+    _store_envelopes,
+    _index_entities,
+    _add_revocations,
+    _create_pulled,
+)
 SCHEMA = Schema(MIGRATIONS)

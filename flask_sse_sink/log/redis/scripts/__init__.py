@@ -1,6 +1,6 @@
 """The Lua that runs inside Redis: a file for each step that must be whole or not at all.
 
-``common.lua`` stands before each of the others.
+``common.lua`` stands before each of the others, and ``pulled.lua`` before those of pulled sinks.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from typing import Any
 
 def _source(name: str) -> str:
     folder = files(__name__)
-    parts = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("common", name)]
-    return "\n".join(parts)
+    names = ["common", name]
+    if name.startswith("pull_"):
+        names.insert(1, "pulled")
+    return "\n".join(folder.joinpath(f"{part}.lua").read_text("utf-8") for part in names)
 
 
 _NAMES = (
@@ -21,11 +23,26 @@ _NAMES = (
     "head_before",
     "prune",
     "restore",
+    "count",
     "revoke",
     "forget_revocations",
 )
+_PULL_NAMES = (
+    "pull_acknowledge",
+    "pull_advance",
+    "pull_batch",
+    "pull_confirm",
+    "pull_forget",
+    "pull_lease",
+    "pull_miss",
+    "pull_open",
+    "pull_place",
+    "pull_reset",
+    "pull_retry",
+    "pull_take",
+)
 # Read now: the files of a package that is being updated may be of two versions later.
-_SOURCES = {name: _source(name) for name in _NAMES}
+_SOURCES = {name: _source(name) for name in (*_NAMES, *_PULL_NAMES)}
 
 
 class Scripts:
@@ -39,3 +56,9 @@ class Scripts:
         self.restore = client.register_script(_SOURCES["restore"])
         self.revoke = client.register_script(_SOURCES["revoke"])
         self.forget_revocations = client.register_script(_SOURCES["forget_revocations"])
+        self.count = client.register_script(_SOURCES["count"])
+        #: Those of pulled sinks, by name without ``pull_``.
+        self.pulled = {
+            name.removeprefix("pull_"): client.register_script(_SOURCES[name])
+            for name in _PULL_NAMES
+        }

@@ -1,0 +1,1 @@
+"""Pulled sinks: what a consumer extracts and confirms, and when."""

@@ -1,0 +1,335 @@
+"""The sink type ``http_pull``: consumers extract batches of events, and confirm them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import msgspec
+from flask import Blueprint, Flask, Response, request
+
+from .. import metrics
+from ..access.refusal import Refusal
+from ..config import sink_types
+from ..config.sink_types import Route, SinkType
+from ..event import Event
+from ..exceptions import LogUnavailable, ServerStopping, TooManyClients
+from ..filters import Filter
+from ..log import EventLog
+from ..log.deliveries import Missed, UnknownBatch, deliveries_of
+from ..log.protocol import iso
+from ..pull import parameters
+from ..pull.consumption import Batch, Consumption, NotGranted
+from ..pull.parameters import BadParameter
+from ..pull.pruning import PruneGuard
+from ..pull.settings import PullSettings
+from ..pull.waiting import Waiter, Waiters
+from ..stream.connection import Connection
+from ..web import body
+from ..web.body import BodyRefused
+from ..web.problem import problem, public_cause
+from .base import Host, Sink
+from .pull_access import granted_filter, not_granted, readable_by_sender, refused
+
+_MICROSECONDS = 1_000_000
+# A body names ids; as many as a batch may have fit in.
+_MAX_BODY = 4 * 2**20
+_TOO_LARGE = f"the body holds more than {_MAX_BODY} bytes; name fewer ids"
+_RETRY_SECONDS = 2
+
+_View = Callable[["HttpPull", Mapping[str, list[str]], Filter | None], Response]
+
+
+class _Parts(NamedTuple):
+    """What works on one log for a sink."""
+
+    log: EventLog
+    consumption: Consumption
+    guard: PruneGuard
+
+
+class HttpPull(Sink):
+    """A sink with one place in the log, which its consumers share."""
+
+    def __init__(self, name: str, settings: PullSettings, host: Host) -> None:
+        super().__init__(name, Blueprint(name, __name__, url_prefix=f"/{name}"))
+        self.settings = settings
+        self._rules = settings.rules
+        self._host = host
+        self._waiters = Waiters()
+        self._parts: _Parts | None = None
+        for route, view in zip(_urls(name, settings), _VIEWS, strict=True):
+            self.blueprint.add_url_rule(
+                route.url.removeprefix(f"/{name}"),
+                view.__name__,
+                self._answering(view),
+                methods=[route.method],
+                strict_slashes=False,
+            )
+
+    @property
+    def waiting(self) -> int:
+        """Return how many requests wait."""
+        return len(self._waiters)
+
+    @property
+    def consumption(self) -> Consumption:
+        """Return what consumers do with the sink's events."""
+        return self._of_this_log().consumption
+
+    def _of_this_log(self) -> _Parts:
+        parts, log = self._parts, self._host.log
+        if parts is None or parts.log is not log:
+            # The first use, or the first in a child process.
+            store = deliveries_of(log)
+            database = self._host.settings.database
+            hold = database.retention_hold_count if database.retention_hold else 0
+            guard = PruneGuard(log, store, self.name, self._rules, hold)
+            guard.on_missed = lambda count: metrics.pulled().missed(self.name, count)
+            consumption = Consumption(log, store, self.name, self._rules)
+            parts = self._parts = _Parts(log, consumption, guard)
+        return parts
+
+    def start(self) -> None:
+        self.consumption.open()
+
+    def on_events_stored(self, sender: Flask, events: list[Event]) -> None:
+        self._waiters.on_events(events)
+
+    def end_streams(self) -> int:
+        return self._waiters.end_all()
+
+    def before_prune(self, through: int) -> int:
+        return self._of_this_log().guard.before_prune(through)
+
+    def maintain(self) -> None:
+        self.consumption.open()
+        # What was pruned may have been all that was older than confirmed events.
+        self.consumption.advance()
+        retention = self._host.settings.database.retention
+        if retention:
+            store = deliveries_of(self._host.log)
+            store.forget(store.now_us() - round(retention * _MICROSECONDS))
+
+    def report(self) -> None:
+        backlog = self.consumption.backlog()
+        metrics.pulled().at(self.name, backlog.lag, backlog.out, backlog.dead)
+
+    def reset(self) -> None:
+        self._waiters.reset()
+
+    def _answering(self, view: _View) -> Callable[[], Response]:
+        """Return a view for Flask: it checks access, and turns errors into answers."""
+
+        def respond() -> Response:
+            response = answer()
+            # Errors, too: the next request may get events.
+            response.headers["Cache-Control"] = "no-store"
+            return response
+
+        def answer() -> Response:
+            if request.method == "HEAD":
+                # Extracting makes a batch, so that a HEAD would do something.
+                headers = {"Allow": "GET, OPTIONS"}
+                return problem(405, "Method not allowed", "send GET", headers=headers)
+            try:
+                may_read = self._may_read()
+                self._host.started()
+                return view(self, request.args.to_dict(flat=False), may_read)
+            except Refusal as refusal:
+                return refused(refusal, self.name)
+            except BadParameter as error:
+                return problem(400, f"Malformed {error.name}", str(error))
+            except BodyRefused as error:
+                detail = error.detail if error.status != 413 else _TOO_LARGE
+                return problem(error.status, error.title, detail, headers=error.headers)
+            except UnknownBatch as error:
+                detail = f"{error} is no batch of this sink; send the `batch_id` of an extract"
+                return problem(404, "Unknown batch", detail)
+            except NotGranted as error:
+                return refused(not_granted(error.readable, self.name), self.name)
+            except LogUnavailable as error:
+                return problem(
+                    503,
+                    "The event log is away",
+                    public_cause(error),
+                    retry_after=_RETRY_SECONDS,
+                )
+
+        return respond
+
+    def _may_read(self) -> Filter | None:
+        """Return what the sender of the request may read, None for everything.
+
+        :raises Refusal: they may read nothing.
+        """
+        return readable_by_sender(self._host.access, self.name, self.settings.access)
+
+    def extract(self, query: Mapping[str, list[str]], may_read: Filter | None) -> Response:
+        asked = parameters.parse_extract(query, self.settings)
+        filter = granted_filter(may_read, self.name, asked.filter)
+
+        def once() -> Batch:
+            began = time.perf_counter()
+            batch = self.consumption.extract(filter, asked.batch_size, asked.lease_us)
+            metrics.pulled().extracted(
+                self.name,
+                len(batch.envelopes),
+                sum(id in batch.attempts for id, _ in batch.envelopes),
+                time.perf_counter() - began,
+            )
+            return batch
+
+        def still_allowed() -> Batch:
+            # A token may end, or be revoked, during a wait.
+            if self._may_read() != may_read:
+                return Batch(0, [], 0, 0, {}, None)
+            return once()
+
+        batch = once()
+        if not batch.id and asked.wait:
+            try:
+                batch = self._wait(still_allowed, filter, asked.wait)
+            except ServerStopping:
+                pass
+            except TooManyClients as error:
+                return problem(503, "Too many clients", str(error), retry_after=_RETRY_SECONDS)
+        return _reply(batch, with_lease=asked.lease_us > 0)
+
+    def _wait(self, once: Callable[[], Batch], filter: Filter, seconds: float) -> Batch:
+        """Wait for a batch, with a slot and with the connection watched.
+
+        :raises TooManyClients: there is no slot.
+        """
+        waiter = Waiter(self._rules.match.narrowed(filter))
+        with ExitStack() as stack:
+            self._host.admission.measure(request.environ)
+            slot = stack.enter_context(
+                self._host.admission.admit(self.name, address=request.remote_addr)
+            )
+            stack.callback(slot.give_back)
+            slot.begin()
+            self._waiters.add(waiter)
+            stack.callback(self._waiters.discard, waiter)
+            metrics.pulled().waiting(self.name, 1)
+            stack.callback(metrics.pulled().waiting, self.name, -1)
+            connection = Connection.of(request.environ)
+            if connection is not None:
+                watcher = self._host.started().watcher
+                watcher.add(waiter, connection)
+                stack.callback(watcher.discard, waiter, connection)
+            if self._host.admission.draining:
+                waiter.drop("drained")
+            return waiter.wait(once, seconds, deliveries_of(self._host.log).now_us)
+
+    def mark_processed(self, query: Mapping[str, list[str]], may_read: Filter | None) -> Response:
+        ids = parameters.ids_in(body.read(request, _MAX_BODY))
+        missed = parameters.id_in(query, "missed")
+        count = 0
+        if missed is None or parameters.id_in(query, "batch_id") is not None:
+            count = self.consumption.confirm(parameters.batch_in(query), ids, may_read)
+            metrics.pulled().confirmed(self.name, count)
+        # After the batch: a request that is refused changes nothing.
+        if missed is not None:
+            self.consumption.acknowledge(missed)
+        return _success(marked_count=count)
+
+    def extend(self, query: Mapping[str, list[str]], may_read: Filter | None) -> Response:
+        batch, lease = parameters.batch_in(query), parameters.seconds(query, "lease")
+        seconds = self.settings.lease if lease is None else lease
+        if not seconds:
+            raise BadParameter("lease", "it is missing; send for how long, e.g. `lease=30s`")
+        count, until_us = self.consumption.extend(batch, round(seconds * _MICROSECONDS), may_read)
+        return _success(extended_count=count, leased_until=iso(until_us))
+
+    def release(self, query: Mapping[str, list[str]], may_read: Filter | None) -> Response:
+        batch, delay = parameters.batch_in(query), parameters.seconds(query, "delay") or 0.0
+        count = self.consumption.release(batch, round(delay * _MICROSECONDS), may_read)
+        self._waiters.wake_all()
+        return _success(released_count=count)
+
+    def dead(self, query: Mapping[str, list[str]], may_read: Filter | None) -> Response:
+        limit = parameters.batch_size(query, self.settings)
+        after = parameters.id_in(query, "after") or 0
+        letters = self.consumption.dead(after, limit, may_read)
+        attempts = {str(stored[0]): count for stored, count in letters}
+        return _json(
+            b'{"events":['
+            + b",".join(stored[1] for stored, _ in letters)
+            + b'],"attempts":'
+            + msgspec.json.encode(attempts)
+            + b"}\n"
+        )
+
+    def retry(self, query: Mapping[str, list[str]], may_read: Filter | None) -> Response:
+        ids = parameters.ids_in(body.read(request, _MAX_BODY))
+        count = self.consumption.retry(ids, may_read)
+        self._waiters.wake_all()
+        return _success(retried_count=count)
+
+
+# In the order of the routes.
+_VIEWS: tuple[_View, ...] = (
+    HttpPull.extract,
+    HttpPull.mark_processed,
+    HttpPull.extend,
+    HttpPull.release,
+    HttpPull.dead,
+    HttpPull.retry,
+)
+
+
+def _reply(batch: Batch, *, with_lease: bool) -> Response:
+    """Return the answer to an extract."""
+    rest: dict[str, object] = {"remaining_events": batch.remaining}
+    if with_lease and batch.id:
+        rest["leased_until"] = iso(batch.until_us)
+        if batch.attempts:
+            rest["attempts"] = {str(id): count for id, count in batch.attempts.items()}
+    if batch.missed is not None:
+        rest["missed"] = _missed(batch.missed)
+    # The envelopes are JSON already.
+    return _json(
+        b'{"batch_id":'
+        + msgspec.json.encode(batch.id or None)
+        + b',"events":['
+        + b",".join(envelope for _, envelope in batch.envelopes)
+        + b"],"
+        + msgspec.json.encode(rest)[1:]
+        + b"\n"
+    )
+
+
+def _missed(missed: Missed) -> dict[str, int | None]:
+    return {
+        "id": missed.id,
+        "count": missed.count,
+        "first_id": missed.first_id,
+        "last_id": missed.last_id,
+    }
+
+
+def _success(**values: object) -> Response:
+    return _json(msgspec.json.encode({"status": "success", **values}) + b"\n")
+
+
+def _json(content: bytes) -> Response:
+    return Response(content, content_type="application/json")
+
+
+def _urls(name: str, settings: PullSettings) -> list[Route]:
+    patterns = ", ".join(settings.match.filter.types.values())
+    path = settings.path
+    return [
+        Route("GET", f"/{name}{path.extract}", f"a batch of {patterns}"),
+        Route("POST", f"/{name}{path.mark_processed}", "confirms a batch"),
+        Route("POST", f"/{name}/extend", "makes a batch's lease longer"),
+        Route("POST", f"/{name}/release", "gives a batch back"),
+        Route("GET", f"/{name}/dead", "the dead letters"),
+        Route("POST", f"/{name}/dead/retry", "frees dead letters"),
+    ]
+
+
+sink_types.register(SinkType("http_pull", PullSettings, _urls, HttpPull))

@@ -1,4 +1,7 @@
-"""The settings of access: who may publish, who may read."""
+"""The settings of access: who may publish, who may read.
+
+Longer than other modules: all settings of the section stand here, with their descriptions.
+"""
 
 from __future__ import annotations
 

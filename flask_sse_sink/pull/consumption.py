@@ -1,4 +1,7 @@
-"""One pulled sink: what its consumers extract, confirm and give back."""
+"""One pulled sink: what its consumers extract, confirm and give back.
+
+Longer than other modules: the steps change the same few things, and are read side by side.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The sink type ``http_pull``: consumers extract batches of events, and confirm them."""
+"""The sink type ``http_pull``: consumers extract batches of events, and confirm them.
+
+Longer than other modules: it has six routes, each with its parameters and answers.
+"""
 
 from __future__ import annotations
 

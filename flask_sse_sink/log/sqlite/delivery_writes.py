@@ -1,4 +1,7 @@
-"""What is done with the tables of pulled sinks, each step inside the caller's transaction."""
+"""What is done with the tables of pulled sinks, each step inside the caller's transaction.
+
+Longer than other modules: every statement that changes these tables stands here.
+"""
 
 from __future__ import annotations
 

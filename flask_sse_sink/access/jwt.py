@@ -142,7 +142,7 @@ def _peek(token: str) -> tuple[_Header, str | None]:
     try:
         header = _decode_header(_unpacked(parts[1]))
         name = _decode_payload(_unpacked(parts[2])).iss
-    except (ValueError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         raise _malformed("the token's header or payload can't be read") from None
     if header.crit is not None:
         raise _malformed("the token has extensions (`crit`) that aren't supported")

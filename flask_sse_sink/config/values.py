@@ -187,7 +187,8 @@ def _seconds(value: object) -> float | None:
         return float(value) if abs(value) < 1e15 else math.inf
     if not isinstance(value, str) or not value.strip() or len(value) > 100:
         return None
-    text = value.strip()
+    # Some releases of pytimeparse raise AttributeError for a line feed.
+    text = " ".join(value.split())
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     # pytimeparse knows no milliseconds, so they are cut off first.

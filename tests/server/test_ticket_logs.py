@@ -61,5 +61,6 @@ def test_the_access_log_of_somebodys_own_gunicorn_has_no_ticket(tmp_path: Path) 
 @pytest.mark.parametrize("path", ["/events_stream/", "/ingest"])
 def test_an_error_of_gunicorn_has_no_ticket(tmp_path: Path, path: str) -> None:
     with Server(tmp_path, arguments=["--limit-request-line", "200"]) as server:
-        assert _get(server, f"{path}?ticket={TICKET}{'x' * 200}") == 414
+        # Older gunicorns answer 400.
+        assert _get(server, f"{path}?ticket={TICKET}{'x' * 200}") in (400, 414)
         assert TICKET[:8] not in server.log

@@ -121,6 +121,10 @@ class Model:
             del self.events[id]
 
 
+def has_batches(machine: Machine) -> bool:
+    return bool(getattr(machine, "batches", []))
+
+
 class Machine(RuleBasedStateMachine):
     """Two sinks over one log, with a clock that the test moves."""
 
@@ -180,7 +184,7 @@ class Machine(RuleBasedStateMachine):
             out_before = {id: model.attempts[id] for id in ids if model.attempts.get(id, 0) > 1}
             assert batch.attempts == (out_before if lease else {})
 
-    @precondition(lambda self: bool(getattr(self, "batches", [])))
+    @precondition(has_batches)
     @rule(data=st.data())
     def confirm(self, data: st.DataObject) -> None:
         name, batch = data.draw(st.sampled_from(self.batches))
@@ -190,7 +194,7 @@ class Machine(RuleBasedStateMachine):
         expected = self.models[name].confirm(batch, part)
         assert self.sinks[name][0].confirm(batch, part) == expected
 
-    @precondition(lambda self: bool(getattr(self, "batches", [])))
+    @precondition(has_batches)
     @rule(data=st.data(), seconds=SECONDS)
     def extend(self, data: st.DataObject, seconds: int) -> None:
         name, batch = data.draw(st.sampled_from(self.batches))
@@ -201,7 +205,7 @@ class Machine(RuleBasedStateMachine):
         for id in leased:
             model.busy_until[id] = until
 
-    @precondition(lambda self: bool(getattr(self, "batches", [])))
+    @precondition(has_batches)
     @rule(data=st.data(), seconds=SECONDS)
     def release(self, data: st.DataObject, seconds: int) -> None:
         name, batch = data.draw(st.sampled_from(self.batches))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flask_sse_sink.config.values import Pause, ReplayBound
@@ -191,6 +191,7 @@ def test_what_is_no_time_is_refused_with_a_cure(text: str) -> None:
         parse_since(text)
 
 
+@example("0\n0")
 @given(st.text() | st.text("0123456789-:TZ+ .hmsd"))
 def test_every_text_is_a_time_or_refused(text: str) -> None:
     try:

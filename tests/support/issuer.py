@@ -96,6 +96,8 @@ class JwksServer:
                 """Say nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        # Then `server_close` waits for the threads, whose sockets would stay open else.
+        self._server.daemon_threads = False
         self.port: int = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/jwks.json"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))

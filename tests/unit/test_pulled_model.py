@@ -268,6 +268,7 @@ def run(machine: type[Machine], examples: int) -> None:
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
+            print_blob=True,
         ),
     )
 
@@ -289,3 +290,25 @@ def test_the_redis_log_does_what_the_model_does(redis_server: RedisServer) -> No
             return redis_server.url
 
     run(OverRedis, settings().max_examples)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_a_last_lease_that_is_cut_to_nothing_makes_a_dead_letter(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    if kind == "redis":
+        server = request.getfixturevalue("redis_server")
+        server.call("FLUSHALL")
+        url = server.url
+    log = open_log(DatabaseSettings(url=url))
+    try:
+        pulled = Consumption(log, deliveries_of(log), "p", Rules(EVERYTHING, "earliest", 1))
+        pulled.open()
+        log.append([new_event("a"), new_event("a")])
+        batch = pulled.extract(EVERYTHING, 1, 60_000_000)
+        assert pulled.extend(batch.id, 0)[0] == 1
+        assert [id for id, _ in pulled.extract(EVERYTHING, 10).envelopes] == [2]
+        assert [stored[0] for stored, _ in pulled.dead(0, 10)] == [1]
+    finally:
+        log.close()

@@ -8,7 +8,8 @@ local batch, till, now = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local kept, most = batch_of(ARGV[1]), tonumber(ARGV[5])
 if not kept then return 0 end
 local count = 0
-if till <= now then till = 0 end
+-- A lease that was cut to nothing ends like any other: it may have been the event's last.
+if till <= now and ARGV[2] == 'release' then till = 0 end
 for _, id in ipairs(read_ids(kept.ids)) do
   local row = row_of(id)
   if row and row.state == OUT and row.batch == batch then

@@ -44,12 +44,12 @@ def test_the_defaults() -> None:
     assert from_mapping({"sink": {"sse": None}}, "c", Path()).sink["sse"].access == "none"
 
 
-def test_the_example_in_the_readme_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_in_the_documentation_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASHBOARD_TOKEN", "a-token-of-the-tests")
-    _, _, text = (ROOT / "README.md").read_text().partition("### Access\n")
+    _, _, text = (ROOT / "docs/access.md").read_text().partition("# Access\n")
     example = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
     jsonschema.validate(example, schema())
-    settings = from_mapping(example, "README.md", ROOT)
+    settings = from_mapping(example, "access.md", ROOT)
     assert settings.sink["inbox"].access == "token"
     assert not warnings(settings)
 

@@ -20,11 +20,11 @@ units:
 
 # Everything; what is checked in CI too. The fault tests measure: they run one at a time, and
 # nothing follows what lines they run.
-test: $(VENV)/.test
+test: $(VENV)/.test $(VENV)/.docs
 	$(if $(CI),@$(MAKE) --no-print-directory lint)
 ifeq ($(ARGS),)
 	$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term \
-		tests/unit tests/server tests/browser
+		tests/unit tests/server tests/browser tests/docs
 	$(BIN)/python -m pytest tests/faults
 else
 	$(BIN)/python -m pytest $(ARGS)
@@ -57,19 +57,21 @@ soak: $(VENV)/.test
 bench: $(VENV)/.bench
 	@$(BIN)/python -m bench $(ARGS)
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test $(VENV)/.docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# What is made from the code: the JSON Schema that editors check config.yaml with.
-docs: $(VENV)/.serve
+# What is made from the code: the JSON Schema that editors check config.yaml with. Then the site of
+# the documentation, in site/; a link or an anchor that leads nowhere is an error.
+docs: $(VENV)/.docs
 	$(BIN)/flask sse schema > docs/config.schema.json
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
-		build *.egg-info
+		build site *.egg-info
 
 $(VENV)/.serve: requirements.txt setup.cfg pyproject.toml
 	@echo "Setting up $(VENV): a minute, the first time."
@@ -80,6 +82,10 @@ $(VENV)/.serve: requirements.txt setup.cfg pyproject.toml
 
 $(VENV)/.test: $(VENV)/.serve tests/requirements.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.test docs/requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r docs/requirements.txt
 	@touch $@
 
 .venv-lower/.packages: setup.cfg pyproject.toml .ci/lower_bounds.py

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from support.processes import ROOT
 
 _FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
@@ -22,6 +24,18 @@ def pages() -> list[Path]:
 def name(page: Path) -> str:
     """Return a page's path in the repository."""
     return page.relative_to(ROOT).as_posix()
+
+
+def outside() -> dict[str, str]:
+    """Return the site's names of files that stand outside of ``docs``, by their paths."""
+    names: dict[str, str] = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["extra"]["outside"]
+    return names
+
+
+def site_name(page: Path) -> str:
+    """Return a page's name in the site, which ends in ``.md``; "" where it isn't in the site."""
+    path = name(page)
+    return outside().get(path, path.removeprefix("docs/") if path.startswith("docs/") else "")
 
 
 def prose(page: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.pages import anchors, links, name, pages
+from support.pages import anchors, links, name, pages, site_name
 from support.processes import ROOT
 
 PAGES = pages()
@@ -38,3 +38,9 @@ def test_a_reader_of_the_readme_can_reach_every_page() -> None:
             if target.suffix == ".md" and "://" not in link:
                 to_read.append(target)
     assert {name(page) for page in PAGES} - {name(page) for page in reached} == set()
+
+
+def test_the_site_s_navigation_has_every_page() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    missing = [page for page in map(site_name, PAGES) if f": {page}\n" not in navigation]
+    assert [page for page in missing if page] == [], "add it to nav in mkdocs.yml"

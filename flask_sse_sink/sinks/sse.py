@@ -1,4 +1,7 @@
-"""The sink type ``sse``: streams events to clients that hold a connection."""
+"""The sink type ``sse``: streams events to clients that hold a connection.
+
+The module is longer than the others: every answer that one URL may give stands in it.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from ..stream.client import Client
 from ..stream.connection import Connection
 from ..stream.delivery import Delivery
 from ..stream.membership import Membership
+from ..stream.probe import Probe
 from ..stream.replay import Replay
 from ..stream.response import stream_response_class
 from ..stream.session import Session, refuse
@@ -107,7 +111,7 @@ class SSE(Sink):
             metrics.get().sink(self.name).refused()
             detail = "streams need threads, which this server hasn't; its log says more"
             return problem(503, "No streams here", detail)
-        filter, _, principal = subscription
+        filter, principal = subscription.filter, subscription.principal
         client = Client(self.name, filter, current.remote_addr, self.settings, principal)
         try:
             with self._host.admission.admit(
@@ -167,6 +171,9 @@ class SSE(Sink):
             return self._refuse(client, _AWAY, public_cause(away), is_temporary=True)
         session = self._session(client, subscription, slot, parts)
         session.environ = environ
+        if subscription.probe_frames:
+            pause = self.settings.heartbeat_timeout
+            session.probe = Probe.of(environ, subscription.probe_frames, pause)
         session.connection = Connection.of(environ)
         session.direct = self._host.direct_sockets.of(environ)
         response = self._stream_response(session)

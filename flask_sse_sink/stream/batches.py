@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import random
 import time
@@ -14,6 +15,7 @@ from .client import EXPIRED, REVOKED, Client
 from .connection import SILENCE
 from .direct_socket import DirectSocket
 from .heartbeats import Heartbeats
+from .probe import Probe
 from .replay import Replay
 from .response import warn_altered
 from .write_batch import WriteBatch
@@ -35,6 +37,9 @@ class Batches:
     ``info: expired``, unless the peer is gone. With a replay nothing is lost: what doesn't fit
     into the client's queue is read from the log. With a ``direct`` socket, live events are also
     sent past this, and ``heartbeats`` sends the heartbeats.
+
+    With a ``probe``, its frames come after the first, between the live events. Direct sends begin
+    after its last frame, as an event that is sent directly would put off the next one.
     """
 
     __slots__ = (
@@ -42,6 +47,7 @@ class Batches:
         "_client",
         "_direct",
         "_heartbeats",
+        "_probe",
         "_quiet_seconds",
         "_replay",
         "_size",
@@ -60,12 +66,17 @@ class Batches:
         self._replay = replay
         self._direct = direct
         self._heartbeats = heartbeats
-        #: Is called once, before the stream waits for live events for the first time.
+        #: Is called once, before the stream waits for live events, or in its probe.
         self.on_live: Callable[[], object] | None = None
+        self._probe: Probe | None = None
         self._quiet_seconds: float = client.settings.heartbeat_timeout
         self._state = _NEW
         self._size = 0
         self._catch_up: CatchUp | None = None
+
+    def begin_with(self, probe: Probe) -> None:
+        """Have the frames of a probe written after the first batch; to be called before that."""
+        self._probe = probe
 
     def next(self) -> WriteBatch | None:
         """Return what is to be written next, None where the stream has ended.
@@ -77,6 +88,11 @@ class Batches:
             data = self._first()
             self._size = len(data)
             return WriteBatch(data)
+        if self._probe is not None and self._state == _STARTED:
+            batch = self._probed(self._probe)
+            if batch is not None:
+                self._size += len(batch.data)
+                return batch
         if self._state == _STARTED:
             self._state = _LIVE
             self._open_direct()
@@ -87,10 +103,13 @@ class Batches:
             if batch is not None:
                 return batch
             self._catch_up = None
+        self._waits()
+        return None if self._state == _ENDED else self._live()
+
+    def _waits(self) -> None:
         if self.on_live is not None:
             self.on_live()
             self.on_live = None
-        return None if self._state == _ENDED else self._live()
 
     def _first(self) -> bytes:
         retry_ms = round(self._client.settings.retry * 1000)
@@ -109,12 +128,28 @@ class Batches:
         else:
             warn_altered("the first bytes of one didn't go out as they were")
 
+    def _probed(self, probe: Probe) -> WriteBatch | None:
+        """Return what is written until the last frame of the probe, then None."""
+        if self._client.queue.closed or probe.is_complete:
+            self._probe = None
+            return None
+        # What others wait for until this stream is open mustn't wait for the probe.
+        self._waits()
+        seconds = probe.seconds_left()
+        if seconds > 0:
+            with contextlib.suppress(queue.Empty):
+                return self._taken(self._client.queue.take(seconds))
+        return WriteBatch(probe.frame())
+
     def _live(self) -> WriteBatch | None:
-        client = self._client
         try:
-            batch = client.queue.take(self._quiet_seconds)
+            batch = self._client.queue.take(self._quiet_seconds)
         except queue.Empty:
             return WriteBatch(self._heartbeat())
+        return self._taken(batch)
+
+    def _taken(self, batch: WriteBatch) -> WriteBatch | None:
+        client = self._client
         if batch.rest is not None:
             client.writing_since = time.monotonic()
             self._finish(batch.rest)

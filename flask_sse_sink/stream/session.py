@@ -1,4 +1,7 @@
-"""One stream from its admission to its end: what its response iterates over."""
+"""One stream from its admission to its end: what its response iterates over.
+
+The module is longer than the others: what a stream takes, and gives up however it ends, is one idea.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from .direct_socket import DirectSocket
 from .guard import Guard
 from .heartbeats import Heartbeats
 from .membership import Membership
+from .probe import Probe
 from .replay import Replay
 from .watcher import Watcher
 from .write_batch import WriteBatch
@@ -53,8 +57,8 @@ class Session:
     The generator that iterating makes refers to the session, and the session not to it. Otherwise
     the two would be a cycle, which only the garbage collector finds, and late.
 
-    ``connection``, ``direct``, ``replay``, ``heartbeats``, ``guard`` and ``environ`` stay None
-    where the stream has none.
+    ``connection``, ``direct``, ``replay``, ``heartbeats``, ``guard``, ``environ`` and ``probe``
+    stay None where the stream has none.
     """
 
     # There is one for each of thousands of streams. What has to be undone stands in the methods,
@@ -73,6 +77,7 @@ class Session:
         "environ",
         "guard",
         "heartbeats",
+        "probe",
         "replay",
     )
 
@@ -87,6 +92,7 @@ class Session:
         self.replay: Replay | None = None
         self.heartbeats: Heartbeats | None = None
         self.guard: Guard | None = None
+        self.probe: Probe | None = None
         self.environ: dict[str, Any] | None = None
         self._app = app
         self._on_live: Callable[[], object] | None = None
@@ -111,6 +117,9 @@ class Session:
         try:
             batches = Batches(client, self.replay, self.direct, self.heartbeats)
             batches.on_live, self._on_live = self._on_live, None
+            if self.probe is not None:
+                batches.begin_with(self.probe)
+                self.probe = None
             while (batch := batches.next()) is not None:
                 client.missed += batch.lost
                 if batch.data:

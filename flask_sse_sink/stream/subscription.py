@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..access.principal import Principal
 from ..filters import Filter, MalformedQuery, parse_query
+from .probe import parse_probe
 from .since import parse_since
 
 EARLIEST = "earliest"
@@ -44,12 +45,14 @@ class ResumePosition(NamedTuple):
 class Subscription(NamedTuple):
     """The events that a client wants. Without a ``position``, it wants live events only.
 
-    ``principal`` is who the client is, None where the sink is open to everybody.
+    ``principal`` is who the client is, None where the sink is open to everybody. ``probe_frames``
+    is how many frames of a probe it wants (:mod:`~.probe`).
     """
 
     filter: Filter
     position: ResumePosition | None = None
     principal: Principal | None = None
+    probe_frames: int = 0
 
 
 def parse_position(
@@ -88,8 +91,12 @@ def parse_subscription(
         filter = parse_query(query)
     except MalformedQuery as error:
         raise MalformedRequest(f"Malformed {error.criterion}", str(error)) from None
+    try:
+        probe_frames = parse_probe(_first(query, "probe"))
+    except ValueError as error:
+        raise MalformedRequest("Malformed probe", str(error)) from None
     if not replay:
-        return Subscription(filter)
+        return Subscription(filter, probe_frames=probe_frames)
     values = (_first(query, name) for name in LAST_ID_PARAMETERS)
     parameter = next((value for value in values if value), None)
     try:
@@ -103,7 +110,7 @@ def parse_subscription(
             position = ResumePosition(0, since_us=parse_since(since))
         except ValueError as error:
             raise MalformedRequest("Malformed since", str(error)) from None
-    return Subscription(filter, position)
+    return Subscription(filter, position, probe_frames=probe_frames)
 
 
 def _first(query: Mapping[str, Sequence[str]], name: str) -> str:

@@ -171,11 +171,11 @@ class SSE(Sink):
             return self._refuse(client, _AWAY, public_cause(away), is_temporary=True)
         session = self._session(client, subscription, slot, parts)
         session.environ = environ
-        if subscription.probe_frames:
-            pause = self.settings.heartbeat_timeout
-            session.probe = Probe.of(environ, subscription.probe_frames, pause)
         session.connection = Connection.of(environ)
         session.direct = self._host.direct_sockets.of(environ)
+        if frames := subscription.probe_frames:
+            is_direct = session.direct is not None
+            session.probe = Probe.of(environ, frames, self.settings.heartbeat_timeout, is_direct)
         response = self._stream_response(session)
         setattr(g, _SLOT, slot)
         return response

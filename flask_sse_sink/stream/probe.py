@@ -58,13 +58,19 @@ class Probe:
         self._sent = 0
 
     @classmethod
-    def of(cls, environ: Mapping[str, Any], count: int, heartbeat_timeout: float) -> Probe:
-        """Return a probe whose frames tell how the request of this environment arrived."""
+    def of(
+        cls, environ: Mapping[str, Any], count: int, heartbeat_timeout: float, direct: bool
+    ) -> Probe:
+        """Return a probe whose frames tell how the request of this environment arrived.
+
+        ``direct`` says whether the stream has a direct socket.
+        """
         last_event_id = environ.get("HTTP_LAST_EVENT_ID")
         about = {
             "protocol": environ.get("SERVER_PROTOCOL"),
             "last_event_id": None if last_event_id is None else last_event_id[:_SHOWN],
             "heartbeat_timeout": float(heartbeat_timeout),
+            "direct": direct,
         }
         return cls(count, about)
 

@@ -1,6 +1,7 @@
 """One stream from its admission to its end: what its response iterates over.
 
-The module is longer than the others: what a stream takes, and gives up however it ends, is one idea.
+The module is longer than the others: what a stream takes and gives back, however it ends, is one
+idea.
 """
 
 from __future__ import annotations

@@ -63,10 +63,11 @@ lint: $(VENV)/.test $(VENV)/.docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# What is made from the code: the JSON Schema that editors check config.yaml with. Then the site of
-# the documentation, in site/; a link or an anchor that leads nowhere is an error.
+# What is made from the code: the JSON Schema that editors check config.yaml with, and parts of the
+# documentation. Then its site, in site/; a link or an anchor that leads nowhere is an error.
 docs: $(VENV)/.docs
 	$(BIN)/flask sse schema > docs/config.schema.json
+	$(BIN)/python -m tools.reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:

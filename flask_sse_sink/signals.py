@@ -24,7 +24,7 @@ _signals = blinker.Namespace()
 events_stored = _signals.signal("events-stored")
 
 #: Sent when a stream begins; ``sink`` is the sink's name, ``client`` the
-#: :class:`~flask_sse_sink.client.Client`.
+#: :class:`~flask_sse_sink.stream.client.Client`.
 client_connected = _signals.signal("client-connected")
 
 #: Sent when a stream has ended, however it ended: ``client.reason`` says why, ``seconds`` and

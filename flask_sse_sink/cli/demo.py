@@ -18,11 +18,17 @@ from .options import current_runtime
 
 
 @click.command()
-@click.option("--rate", default=2.0, show_default=True, type=click.FloatRange(0.01, 1000))
+@click.option(
+    "--rate",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.01, 1000),
+    help="Events a second.",
+)
 @click.option("-n", "count", type=click.IntRange(1), help="Stop after so many events.")
 @with_appcontext
 def demo(rate: float, count: int | None) -> None:
-    """Publish believable sample events, so many a second, until stopped with Ctrl-C."""
+    """Publish sample events until stopped with Ctrl-C."""
     runtime = current_runtime()
     click.echo("Publishing; stop with Ctrl-C.", err=True)
     try:

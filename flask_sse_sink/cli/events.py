@@ -20,7 +20,9 @@ _NEWEST = 10
 
 
 @click.command()
-@click.option("-n", "count", type=click.IntRange(1), help=f"So many; {_NEWEST} by default.")
+@click.option(
+    "-n", "count", type=click.IntRange(1), help=f"At most so many; {_NEWEST} by default."
+)
 @since_option
 @filter_options
 @with_appcontext

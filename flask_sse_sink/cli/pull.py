@@ -25,12 +25,22 @@ _LONGEST_DELAY_SECONDS = 300.0
 @click.command()
 @click.argument("name")
 @click.option("--exec", "command", required=True, metavar="COMMAND", help="Run by the shell.")
-@click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True)
 @click.option(
-    "--lease", default=60.0, type=click.FloatRange(1), show_default=True, help="Seconds."
+    "--batch-size",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Most events in a batch.",
+)
+@click.option(
+    "--lease",
+    default=60.0,
+    type=click.FloatRange(1),
+    show_default=True,
+    help="Seconds of a lease.",
 )
 @click.option("--url", metavar="URL", help="The server's address; by default as configured.")
-@click.option("--token", envvar="SSE_SINK_TOKEN", help="A token; or in SSE_SINK_TOKEN.")
+@click.option("--token", envvar="SSE_SINK_TOKEN", help="A token with a grant to read the sink.")
 @click.option("-n", "count", type=click.IntRange(1), help="Stop after so many batches.")
 @with_appcontext
 def pull(

@@ -262,7 +262,7 @@ class AccessSettings(Struct, frozen=True, kw_only=True):
     secret: Annotated[
         Secrets,
         Meta(
-            description="signs tickets, 32 bytes or more; of a list the first signs, all are "
+            description="signs tickets: 32 bytes or more; of a list the first signs, all are "
             "accepted; without one there are no tickets"
         ),
     ] = default(Secrets())

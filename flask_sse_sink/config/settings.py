@@ -31,32 +31,43 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=1, le=1024, description="processes")] = 2
     max_clients: Annotated[
         int,
-        Meta(ge=1, le=100_000, description="streams a worker admits; each takes a thread"),
+        Meta(ge=1, le=100_000, description="most streams of one worker; each takes a thread"),
     ] = 1000
     max_clients_per_address: Annotated[
         int,
-        Meta(ge=0, description="streams a worker admits from one address; `0` sets no limit"),
+        Meta(
+            ge=0,
+            description="most streams of one worker from one address (from one /64 of IPv6); `0` "
+            "sets no limit",
+        ),
     ] = 0
     proxies: Annotated[
         int,
-        Meta(ge=0, le=10, description="proxies in front whose `X-Forwarded-*` is believed"),
+        Meta(
+            ge=0,
+            le=10,
+            description="number of proxies in front whose `X-Forwarded-*` headers are trusted",
+        ),
     ] = 0
     head_timeout: Annotated[
         Pause, Meta(description="a request's head must be complete within this time")
     ] = default(Pause(10))
     body_timeout: Annotated[
         Pause,
-        Meta(description="so must its body, but for what comes at 1 KiB a second or faster"),
+        Meta(
+            description="a request's body must be complete within this time; a body that comes at "
+            "1 KiB a second or faster gets more time"
+        ),
     ] = default(Pause(30))
     direct_send: Annotated[
         bool,
-        Meta(description="whether events are written without waking the stream's thread"),
+        Meta(description="whether events are written straight to the sockets"),
     ] = True
     queue_bytes: Annotated[
         Size,
         Meta(
-            description="bytes that may wait for a worker's clients, an event counted once; then "
-            "the fullest queues lose the oldest"
+            description="bytes that may wait for all clients of a worker, each event counted "
+            "once; above it the fullest queues lose their oldest frames"
         ),
     ] = default(Size(256 * 2**20))
 
@@ -67,14 +78,15 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
     url: Annotated[
         str,
         Meta(
-            description="`sqlite:///` and a path, relative to this file; or `redis://HOST:PORT/DB`"
+            description="`sqlite:///` and a path, relative to the configuration file; or "
+            "`redis://HOST:PORT/DB` and the like"
         ),
     ] = "sqlite:///data/events.db"
     retention: Annotated[Interval, Meta(description="older events are pruned; `0` keeps all")] = (
         default(Interval(30 * 86400))
     )
     retention_count: Annotated[
-        int, Meta(ge=0, description="all but so many events are pruned; `0` keeps any number")
+        int, Meta(ge=0, description="number of newest events that are kept; `0` keeps any number")
     ] = 0
     retention_hold: Annotated[
         bool,
@@ -84,7 +96,12 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, description="and how many events may be kept for that at most")
     ] = 1_000_000
     replicas: Annotated[
-        int, Meta(ge=0, le=100, description="Redis replicas that must have an event, too")
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="Redis replicas that must have an event before it is answered",
+        ),
     ] = 0
 
 
@@ -100,7 +117,7 @@ class IngestSettings(Struct, frozen=True, kw_only=True):
     ] = []
     auth: Annotated[
         Literal["token", "none"],
-        Meta(description="`none` lets everybody publish who reaches the port"),
+        Meta(description="with `none`, everybody who reaches the port may publish"),
     ] = "token"
     max_body: Annotated[Size, Meta(description="largest body, as sent and as unpacked")] = default(
         Size(2**20)
@@ -115,15 +132,18 @@ class SinkSettings(Struct, frozen=True, kw_only=True):
     needs a default.
     """
 
-    type: Annotated[str, Meta(description="may be left out where the sink's name is its type")] = (
-        ""
-    )
+    type: Annotated[
+        str,
+        Meta(
+            description="`sse` or `http_pull`; may be left out where the sink's name is its type"
+        ),
+    ] = ""
     match: Annotated[
         Match, Meta(description="`*`, `prefix.*`, an exact type, or a list of these")
     ] = default(Match(EVERYTHING))
     access: Annotated[
         Literal["none", "token"],
-        Meta(description="`none`: whoever reaches the port reads; `token`: see `access`"),
+        Meta(description="`none`: whoever reaches the port reads; `token`: who has a grant"),
     ] = "none"
 
     def contradictions(self) -> Iterator[tuple[str, str]]:

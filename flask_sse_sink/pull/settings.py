@@ -33,14 +33,17 @@ class PullSettings(SinkSettings, frozen=True, kw_only=True):
     path: PullPaths = field(default_factory=PullPaths)
     access: Annotated[
         Literal["token", "none"],
-        Meta(description="`none` lets everybody extract and confirm who reaches the port"),
+        Meta(description="with `none`, everybody who reaches the port may extract and confirm"),
     ] = "token"
     start: Annotated[
         Literal["earliest", "latest"],
-        Meta(description="what a sink that is new sees of the events that are kept"),
+        Meta(
+            description="what a new sink sees of what is kept, fixed when the server first "
+            "starts with it"
+        ),
     ] = "earliest"
     batch_size: Annotated[
-        int, Meta(ge=1, description="events in a batch where a request names no number")
+        int, Meta(ge=1, description="events in a batch, if a request names no number")
     ] = 100
     max_batch_size: Annotated[
         int, Meta(ge=1, le=100_000, description="most events in a batch")
@@ -60,10 +63,10 @@ class PullSettings(SinkSettings, frozen=True, kw_only=True):
         bool, Meta(description="whether events that are too old are passed over")
     ] = False
     default_ttl: Annotated[
-        Interval, Meta(description="older events are passed over, with `ttl_enabled`")
+        Interval, Meta(description="with `ttl_enabled`, older events are passed over")
     ] = default(Interval(3600))
     event_ttl: Annotated[
-        dict[str, Interval], Meta(description="the same for some event types")
+        dict[str, Interval], Meta(description="the same for some types: `{order.created: 24h}`")
     ] = field(default_factory=dict)
 
     @property

@@ -16,39 +16,55 @@ from ..config.values import Interval, Pause, ReplayBound, Size, default
 class SSESettings(SinkSettings, frozen=True, kw_only=True):
     """One sink: which events it streams, where, and how patiently."""
 
-    path: Annotated[UrlPath, Meta(description="appended to `/NAME/`")] = default(UrlPath("/"))
+    path: Annotated[
+        UrlPath, Meta(description="appended to `/NAME/`: `/live` on `alerts` is `/alerts/live`")
+    ] = default(UrlPath("/"))
     max_clients: Annotated[
         int,
-        Meta(ge=0, description="streams of this sink a worker admits; `0`: as many as it can"),
+        Meta(
+            ge=0,
+            description="most streams of this sink in one worker; `0`: as many as the worker "
+            "admits",
+        ),
     ] = 0
     when_full: Annotated[
         Literal["refuse", "retry"],
-        Meta(description="`refuse` with 503, or tell `EventSource` to `retry`"),
+        Meta(
+            description="`refuse` answers 503; `retry` tells an `EventSource` to connect again "
+            "later"
+        ),
     ] = "refuse"
     heartbeat_timeout: Annotated[
-        Pause, Meta(description="silence after which a heartbeat is sent")
+        Pause, Meta(description="after this time without an event, a heartbeat is sent")
     ] = default(Pause(30))
     queue_size: Annotated[
-        int, Meta(ge=1, description="frames that may wait for one client; then the oldest go")
+        int,
+        Meta(
+            ge=1, description="frames that may wait for one client; above it the oldest are lost"
+        ),
     ] = 1000
     queue_bytes: Annotated[
         Size, Meta(description="bytes of frames that may wait for one client")
     ] = default(Size(16 * 2**20))
     write_timeout: Annotated[
-        Pause, Meta(description="a peer that takes nothing for this long is cut")
+        Pause, Meta(description="a client that takes nothing for this long is cut (Linux)")
     ] = default(Pause(30))
-    retry: Annotated[Interval, Meta(description="the reconnect hint sent to EventSource")] = (
+    retry: Annotated[Interval, Meta(description="the reconnect hint sent to `EventSource`")] = (
         default(Interval(3))
     )
     replay: Annotated[
         ReplayBound,
         Meta(
-            description="whether `Last-Event-ID` is honoured; `1h` or `10000` bounds how far back"
+            description="whether a client that comes back gets what it missed; `1h` or `10000` "
+            "(events): no further back than that"
         ),
     ] = default(ReplayBound(False))
     cors_origins: Annotated[
         list[Origin],
-        Meta(description="origins whose pages may read the stream, to the letter, or `*` alone"),
+        Meta(
+            description="exact origins whose pages may read the stream: "
+            '`["https://app.example"]`; or `*` alone'
+        ),
     ] = msgspec.field(default_factory=list)
     cors_credentials: Annotated[
         bool, Meta(description="whether pages of `cors_origins` may send their cookies")

@@ -63,10 +63,12 @@ lint: $(VENV)/.test $(VENV)/.docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# What is made from the code: the JSON Schema that editors check config.yaml with, and parts of the
-# documentation. Then its site, in site/; a link or an anchor that leads nowhere is an error.
+# What is made from other files: the JSON Schema that editors check config.yaml with, the
+# config.yaml in the package, which `sse-sink init` writes, and parts of the documentation. Then its
+# site, in site/; a link or an anchor that leads nowhere is an error.
 docs: $(VENV)/.docs
-	$(BIN)/flask sse schema > docs/config.schema.json
+	$(BIN)/sse-sink schema > docs/config.schema.json
+	cp config.yaml flask_sse_sink/server/config.yaml
 	$(BIN)/python -m tools.reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
@@ -100,8 +102,5 @@ $(VENV)/.bench: $(VENV)/.serve bench/requirements.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	@touch $@
 
-.env:
-	@umask 077 && for name in INGEST_TOKEN ACCESS_SECRET; do \
-		printf '%s=%s\n' $$name "$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(32))')"; \
-	done > .env
-	@echo "Made .env with an ingest token of its own."
+.env: | $(VENV)/.serve
+	@$(BIN)/sse-sink init

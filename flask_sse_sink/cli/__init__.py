@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from flask.cli import AppGroup
+import click
 
 from .check import check
 from .copy import copy
 from .demo import demo
 from .events import events
+from .group import CommandGroup, version_option
 from .publish import publish
 from .pull import pull
 from .pulls import pulls
@@ -16,9 +17,8 @@ from .schema import schema
 from .tail import tail
 from .token import token
 
-sse = AppGroup("sse", help="Stream events over Server-Sent Events.")
-
-_COMMANDS = (
+#: The commands of `flask sse`, which `sse-sink` has, too.
+COMMANDS = (
     check,
     schema,
     publish,
@@ -33,5 +33,9 @@ _COMMANDS = (
     unrevoke,
     revocations,
 )
-for _command in _COMMANDS:
-    sse.add_command(_command)
+
+
+@click.group("sse", cls=CommandGroup, commands=COMMANDS)
+@version_option
+def sse() -> None:
+    """Stream events over Server-Sent Events."""

@@ -8,7 +8,6 @@ from flask.cli import ScriptInfo
 from ..config.access_checks import warnings
 from ..config.settings import TICKETS_PATH
 from ..config.sink_types import routes
-from ..exceptions import SSESinkError
 from ..extension import runtime_of
 
 
@@ -16,15 +15,8 @@ from ..extension import runtime_of
 @click.pass_context
 def check(ctx: click.Context) -> None:
     """Check the configuration, and print the endpoints."""
-    try:
-        app = ctx.ensure_object(ScriptInfo).load_app()
-    except SSESinkError as error:
-        raise click.ClickException(str(error)) from None
-    except SystemExit:
-        # wsgi.py has printed what is wrong.
-        raise click.exceptions.Exit(1) from None
-    settings = runtime_of(app).settings
-    click.echo("The configuration is right.")
+    settings = runtime_of(ctx.ensure_object(ScriptInfo).load_app()).settings
+    click.echo("The configuration is right.", err=True)
     click.echo(f"  POST {settings.ingest.path}")
     if settings.access.secret.values:
         click.echo(f"  POST {TICKETS_PATH}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..config.loading import from_mapping
-from ..exceptions import ConfigError, SSESinkError
+from ..exceptions import ConfigError
 from ..log import EventLog, copying, open_log
 
 
@@ -39,9 +39,7 @@ def copy(source: EventLog, target: EventLog) -> None:
             for copied, head in copying.copy(source, target):
                 bar.length = head - begin
                 bar.update(copied - begin - bar.pos)
-        click.echo(f"Copied up to event {target.head()}.")
-    except SSESinkError as error:
-        raise click.ClickException(str(error)) from error
+        click.echo(f"Copied up to event {target.head()}.", err=True)
     except KeyboardInterrupt:
         raise click.ClickException("interrupted; start it again to go on") from None
     finally:

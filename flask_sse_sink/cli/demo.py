@@ -12,7 +12,6 @@ import click
 import msgspec
 from flask.cli import with_appcontext
 
-from ..exceptions import SSESinkError
 from ..submission import new_event
 from .options import current_runtime
 
@@ -39,8 +38,6 @@ def demo(rate: float, count: int | None) -> None:
             time.sleep(random.expovariate(rate))
     except KeyboardInterrupt:
         click.echo("")
-    except SSESinkError as error:
-        raise click.ClickException(str(error)) from error
     finally:
         runtime.close()
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 import click
 from flask.cli import with_appcontext
 
-from ..exceptions import SSESinkError
 from ..filters import Filter
 from ..log import EventLog
 from ..stream.replay import PAGE
@@ -42,8 +41,6 @@ def events(
             envelopes = itertools.islice(_stored(log, position, filter), count)
         for envelope in envelopes:
             click.echo(envelope)
-    except SSESinkError as error:
-        raise click.ClickException(str(error)) from error
     finally:
         log.close()
 

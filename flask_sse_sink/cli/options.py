@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 from flask import current_app
 
+from ..config import loading
 from ..extension import runtime_of
 from ..filters import ENTITY_ID, EVENT_TYPE, SOURCE, Filter, MalformedQuery, parse_query
 from ..filters.exact import repeated_to_stay_whole
@@ -26,6 +29,22 @@ def current_runtime() -> Runtime:
         return runtime_of(current_app)
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _use_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    # The variable is what every part asks, in workers too.
+    if value is not None:
+        os.environ[loading.FILE_VARIABLE] = str(value.absolute())
+
+
+config_option = click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=_use_config,
+    expose_value=False,
+    help="The configuration file; by default config.yaml, or the one in SSE_SINK_CONFIG.",
+)
 
 
 class Since(NamedTuple):

@@ -8,7 +8,6 @@ import click
 import msgspec
 from flask.cli import with_appcontext
 
-from ..exceptions import SSESinkError
 from ..submission import new_event
 from .options import current_runtime
 
@@ -24,10 +23,7 @@ from .options import current_runtime
 def publish(event_type: str, data: str, meta: str, **fields: str | None) -> None:
     """Store an event of TYPE and stream it; prints its id."""
     raw: dict[str, Any] = {"data": _json("--data", data), "meta": _json("--meta", meta)}
-    try:
-        result = current_runtime().publish([new_event(event_type, **raw, **fields)])
-    except SSESinkError as error:
-        raise click.ClickException(str(error)) from error
+    result = current_runtime().publish([new_event(event_type, **raw, **fields)])
     click.echo(result.ids[0])
 
 

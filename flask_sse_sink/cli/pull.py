@@ -15,6 +15,7 @@ import click
 from flask.cli import with_appcontext
 
 from ..sinks.http_pull import HttpPull
+from .completion import pulled_sinks
 from .options import current_runtime
 
 _WAIT_SECONDS = 30
@@ -23,7 +24,7 @@ _LONGEST_DELAY_SECONDS = 300.0
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=pulled_sinks)
 @click.option("--exec", "command", required=True, metavar="COMMAND", help="Run by the shell.")
 @click.option(
     "--batch-size",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 from flask.cli import with_appcontext
 
-from ..exceptions import SSESinkError
 from ..log import EventLog
 from ..log.deliveries import Missed, deliveries_of
 from ..runtime import Runtime
 from ..sinks.http_pull import HttpPull
+from .completion import pulled_sinks
 from .options import current_runtime
 
 _HEAD = ("sink", "cursor", "lag", "out", "dead", "oldest", "missed")
@@ -29,8 +29,6 @@ def pulls(ctx: click.Context) -> None:
     runtime = current_runtime()
     try:
         rows = [_HEAD, *_rows(runtime)]
-    except SSESinkError as error:
-        raise click.ClickException(str(error)) from error
     finally:
         runtime.log.close()
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
@@ -62,7 +60,7 @@ def _missed(reports: tuple[Missed, ...]) -> str:
 
 
 @pulls.command()
-@click.argument("name")
+@click.argument("name", shell_complete=pulled_sinks)
 @click.option(
     "--to",
     "target",
@@ -84,9 +82,7 @@ def reset(name: str, target: str) -> None:
             raise click.BadParameter(f"no such pulled sink; there are {', '.join(sorted(known))}")
         cursor = _cursor(log, target)
         store.reset(name, cursor)
-        click.echo(f"{name} goes on after event {cursor}.")
-    except SSESinkError as error:
-        raise click.ClickException(str(error)) from error
+        click.echo(f"{name} goes on after event {cursor}.", err=True)
     finally:
         log.close()
 

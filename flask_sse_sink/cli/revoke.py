@@ -12,7 +12,6 @@ from flask.cli import with_appcontext
 
 from .. import revoking
 from ..access.revocations import RevokedSubjects
-from ..exceptions import SSESinkError
 from ..runtime import Runtime
 from .options import current_runtime
 
@@ -29,8 +28,6 @@ def _runtime() -> Iterator[Runtime]:
     runtime = current_runtime()
     try:
         yield runtime
-    except SSESinkError as error:
-        raise click.ClickException(str(error)) from error
     finally:
         runtime.log.close()
 
@@ -56,7 +53,7 @@ def revoke(subject: str, issuer: str | None) -> None:
     """
     with _runtime() as runtime:
         revoking.revoke(runtime, subject, issuer)
-    click.echo(f"Revoked {subject}; its open streams end within two seconds.")
+    click.echo(f"Revoked {subject}; its open streams end within two seconds.", err=True)
 
 
 @click.command()
@@ -71,7 +68,7 @@ def unrevoke(subject: str, issuer: str | None) -> None:
                 f"{subject} isn't revoked{f' for {issuer}' if issuer is not None else ''}; "
                 "`flask sse revocations` lists who is"
             )
-    click.echo(f"{subject} is no longer revoked.")
+    click.echo(f"{subject} is no longer revoked.", err=True)
 
 
 @click.command()

@@ -15,6 +15,7 @@ from ..config.settings import Settings
 from ..config.sink_types import SINK_TYPES
 from ..event import decode_envelope
 from ..stream.settings import SSESettings
+from .completion import streaming_sinks
 from .options import Query, Since, current_runtime, filter_options, since_option
 
 # What a header can carry as a token: more than its rule, RFC 9110, 11.2 "token68", allows.
@@ -32,7 +33,7 @@ def _token(context: click.Context, parameter: click.Parameter, value: str) -> st
 
 
 @click.command()
-@click.argument("sink")
+@click.argument("sink", shell_complete=streaming_sinks)
 @filter_options
 @since_option
 @click.option("--json", "as_json", is_flag=True, help="Whole envelopes, one a line.")

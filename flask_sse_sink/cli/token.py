@@ -77,8 +77,9 @@ def token(
     if key is not None or kid is not None or claims:
         raise click.UsageError("--key, --kid and --claim are for a JWT; add --jwt")
     made = secrets.token_urlsafe(32)
-    click.echo(f"Token, shown only now: {made}")
-    click.echo("For access.tokens in config.yaml, with what it may read and publish:")
+    click.echo("The token, shown only now:", err=True)
+    click.echo(made)
+    click.echo("For access.tokens in config.yaml; add what it may read and publish:", err=True)
     click.echo(f"  - token: sha256:{hashlib.sha256(made.encode()).hexdigest()}")
     click.echo(f"    name: {name}")
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import msgspec
+from dotenv import load_dotenv
 
 from ..exceptions import ConfigError
 from . import access_settings, yaml_loader
@@ -23,6 +24,22 @@ FILE_VARIABLE = "SSE_SINK_CONFIG"
 def default_file() -> Path:
     """Return the file that :data:`FILE_VARIABLE` names, else :data:`DEFAULT_FILE`."""
     return Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
+
+
+def load_variables(dotenv: Path) -> None:
+    """Put the variables of a ``.env`` into the environment, but for those that it has already.
+
+    A file that isn't there is as an empty one.
+
+    :raises ConfigError: the file can't be read.
+    """
+    try:
+        # Its own search for a file would begin in the folder of this module.
+        load_dotenv(dotenv)
+    except OSError as error:
+        raise ConfigError(f"{dotenv}: can't be read ({error.strerror}); let this user") from error
+    except ValueError as error:
+        raise ConfigError(f"{dotenv}: isn't UTF-8; save it as UTF-8") from error
 
 
 _held: dict[Path, Settings] = {}
@@ -63,7 +80,8 @@ def read(path: str | os.PathLike[str]) -> Settings:
         content = yaml_loader.parse(path)
     except OSError as error:
         raise ConfigError(
-            f"{path}: can't be read ({error.strerror}); write one, or name it in {FILE_VARIABLE}"
+            f"{path}: can't be read ({error.strerror}); `sse-sink init` makes one, or name "
+            f"another in {FILE_VARIABLE}"
         ) from error
     return from_mapping({} if content is None else content, str(path), path.absolute().parent)
 

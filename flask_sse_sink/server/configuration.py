@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dotenv import load_dotenv
+import msgspec
 
 from .. import metrics
 from ..access.from_settings import from_settings as access_from_settings
 from ..config import loading
+from ..config.addresses import Host
 from ..config.settings import Settings
 from ..exceptions import ConfigError, LogUnavailable
 from ..log import open_log
@@ -33,22 +34,49 @@ class _Loaded(NamedTuple):
     variables: dict[str, str]
 
 
+class Overrides(NamedTuple):
+    """What a command line says in place of the file; None where it says nothing."""
+
+    host: Host | None = None
+    port: int | None = None
+    workers: int | None = None
+
+    def applied_to(self, settings: Settings) -> Settings:
+        """Return the settings with these values."""
+        given = {name: value for name, value in self._asdict().items() if value is not None}
+        server = msgspec.structs.replace(settings.server, **given)
+        return msgspec.structs.replace(settings, server=server)
+
+
+NO_OVERRIDES = Overrides()
+
+
 class ServerConfiguration:
     """The configuration that the workers of one master get.
 
     gunicorn runs its own configuration file at its start and at each reload; this object
-    outlives the reloads, so that the last usable configuration stays in force.
+    outlives the reloads, so that the last usable configuration stays in force. ``dotenv`` is read
+    before the configuration file, each time; ``overrides`` win over the file. ``on_ready`` is
+    called with the address of the server's page when the server listens.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        dotenv: Path = Path(".env"),
+        overrides: Overrides = NO_OVERRIDES,
+        on_ready: Callable[[str], None] | None = None,
+    ) -> None:
+        self._dotenv = dotenv
+        self._overrides = overrides
+        self._on_ready = on_ready
         self._in_force: _Loaded | None = None
 
     def load(self) -> dict[str, Any]:
         """Read the configuration file, and return gunicorn's settings and hooks for it.
 
-        Reads ``.env`` in the working folder first. Where the configuration holds mistakes or the
-        log is unusable: at the start, prints all mistakes on standard error and ends the program;
-        at a reload, logs them and returns what was in force before.
+        Where the configuration holds mistakes or the log is unusable: at the start, prints all
+        mistakes on standard error and ends the program with status 2 or 1; at a reload, logs them
+        and returns what was in force before.
         """
         master = wsgi_server.gunicorn_master()
         environment = dict(os.environ)
@@ -57,7 +85,7 @@ class ServerConfiguration:
         except (ConfigError, LogUnavailable) as error:
             if master is None or self._in_force is None:
                 print(error, file=sys.stderr)
-                raise SystemExit(2) from None
+                raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
             _set_environment(environment)
             master.log.error(
                 "the configuration can't be used; the old one stays in force until a reload finds "
@@ -95,14 +123,16 @@ class ServerConfiguration:
         """
         variables = self._read_dotenv()
         file = loading.default_file()
-        settings = loading.read(file)
+        settings = self._overrides.applied_to(loading.read(file))
         # A log that can't be used ends the master once here. If only the workers found out, each
         # of them would end, and gunicorn would start another in its place.
         open_log(settings.database).inspect()
         # The same goes for a key's file that can't be read, and for a library that is missing.
         access_from_settings(settings)
         metrics.prepare()
-        gunicorn = gunicorn_settings(settings) | Hooks(settings, self.snapshot).by_name()
+        gunicorn = (
+            gunicorn_settings(settings) | Hooks(settings, self.snapshot, self._on_ready).by_name()
+        )
         loaded = _Loaded(file.absolute(), settings, gunicorn, variables)
         if master is not None and self._in_force is not None:
             old, new = self._in_force.gunicorn["bind"][0], gunicorn["bind"][0]
@@ -123,7 +153,7 @@ class ServerConfiguration:
             if os.environ.get(name) == value:
                 del os.environ[name]
         names = set(os.environ)
-        load_dotenv(Path(".env"))
+        loading.load_variables(self._dotenv)
         return {name: value for name, value in os.environ.items() if name not in names}
 
 

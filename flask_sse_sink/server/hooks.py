@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from .. import metrics
 from ..config.settings import Settings
 from . import addresses, reload, served_app
-from .banner import banner
+from .banner import banner, base_url
 
 
 class Hooks:
     """gunicorn's hooks for one configuration; each method has the name of its hook.
 
     ``snapshot`` is called before a reload; it returns a function that undoes the reload.
+    ``on_ready`` is called with the address of the server's page when the server listens.
     """
 
-    def __init__(self, settings: Settings, snapshot: Callable[[], Callable[[], None]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        snapshot: Callable[[], Callable[[], None]],
+        on_ready: Callable[[str], None] | None = None,
+    ) -> None:
         self._settings = settings
         self._snapshot = snapshot
+        self._on_ready = on_ready
 
     def by_name(self) -> dict[str, Callable[..., None]]:
         """Return the hooks by the names of gunicorn's settings."""
@@ -40,8 +48,11 @@ class Hooks:
         reload.survive_failed_reloads(arbiter, self._snapshot)
 
     def when_ready(self, arbiter: Any) -> None:
-        """Print where the server streams, and how to publish."""
-        print(banner(self._settings), flush=True)
+        """Print where the server streams, and how to publish, beside gunicorn's messages."""
+        base = base_url(self._settings, arbiter)
+        print(banner(self._settings, base), file=sys.stderr, flush=True)
+        if self._on_ready is not None:
+            self._on_ready(f"{base}/")
 
     def on_reload(self, arbiter: Any) -> None:
         """Warn that a preloaded app keeps most of its old configuration."""

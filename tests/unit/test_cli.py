@@ -55,7 +55,7 @@ def test_check_says_every_mistake_and_no_traceback() -> None:
         .test_cli_runner()
         .invoke(FlaskGroup(create_app=broken), ["sse", "check"], obj=ScriptInfo(create_app=broken))
     )
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "c.yaml: a: one\nc.yaml: b: two" in result.output
     assert "Traceback" not in result.output
 
@@ -69,7 +69,7 @@ def test_check_ends_where_wsgi_ends() -> None:
         .test_cli_runner()
         .invoke(FlaskGroup(create_app=ended), ["sse", "check"], obj=ScriptInfo(create_app=ended))
     )
-    assert result.exit_code == 1
+    assert result.exit_code == 2
 
 
 def test_publish_stores_and_events_shows(app: Flask) -> None:

@@ -47,7 +47,7 @@ def run(app: Flask, *words: str) -> Result:
 def test_a_static_token_is_printed_once_and_its_hash_for_the_file(app: Flask) -> None:
     output = run(app, "token", "--name", "shop").output
     match = re.fullmatch(
-        r"Token, shown only now: (\S{43})\nFor access.tokens .*:\n"
+        r"The token, shown only now:\n(\S{43})\nFor access.tokens .*:\n"
         r"  - token: sha256:([0-9a-f]{64})\n    name: shop\n",
         output,
     )

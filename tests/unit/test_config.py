@@ -356,7 +356,10 @@ def test_a_structure_that_holds_itself_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_told_with_a_cure(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"can't be read .*name it in {FILE_VARIABLE}"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"can't be read .*`sse-sink init` makes one, or name another in {FILE_VARIABLE}",
+    ):
         load(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="can't be read"):
         load(tmp_path)

@@ -43,8 +43,8 @@ def test_bind_workers_and_threads_come_from_the_file(
     assert made["bind"] == ["[::1]:8123"]
     assert (made["workers"], made["threads"], made["worker_class"]) == (3, 220, StreamWorker)
     assert made["worker_connections"] > made["threads"]
-    made["when_ready"](None)
-    shown = capsys.readouterr().out
+    made["when_ready"](SimpleNamespace(LISTENERS=[], cfg=SimpleNamespace(is_ssl=False)))
+    shown = capsys.readouterr().err
     assert "curl -N http://[::1]:8123/a/" in shown
     assert "http://[::1]:8123/b/live" in shown
     assert "Authorization" in shown

@@ -184,7 +184,7 @@ def test_a_server_without_a_stream_shows_none(make_app: MakeApp, tmp_path: Path)
     assert 'href="/count"' in page
     assert "EventSource" not in page
     settings = from_mapping({"sink": {"counter": None}}, "c.yaml", Path("/"))
-    assert "Streaming on" not in banner(settings)
+    assert "Streaming on" not in banner(settings, "http://x")
 
 
 def test_the_commands_know_it(server_app: Flask) -> None:

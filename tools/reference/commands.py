@@ -1,4 +1,4 @@
-"""The commands of ``flask sse``, from click."""
+"""The commands of ``flask sse`` and ``sse-sink``, from click."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from collections.abc import Iterator
 import click
 
 from flask_sse_sink.cli import sse
+from flask_sse_sink.cli.main import main
 
 from .parts import table
 
 
 def all_commands() -> str:
     """Return a table of all commands, and then a section for each."""
-    commands = sorted(_commands("flask sse", sse))
+    # What `flask sse` has, `sse-sink` has, too.
+    own = [
+        (f"sse-sink {name}", it) for name, it in main.commands.items() if name not in sse.commands
+    ]
+    commands = sorted([*_commands("flask sse", sse), *own])
     rows: list[tuple[str, ...]] = [
         (f"[`{name}`](#{name.replace(' ', '-')})", _help(command)[0].rstrip("."))
         for name, command in commands

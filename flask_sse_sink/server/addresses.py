@@ -60,7 +60,8 @@ def refuse_taken_addresses(arbiter: Any, clean_up: Callable[[], None]) -> None:
         return
     for text in problems:
         arbiter.log.error(
-            "%s: server.host and server.port in %s say where to listen, or --port or --bind, which win",
+            "%s: server.host and server.port in %s say where to listen, or --port or --bind, "
+            "which win",
             text,
             loading.default_file(),
         )

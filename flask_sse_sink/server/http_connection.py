@@ -27,6 +27,8 @@ except ImportError:
 
 # A body that comes at this rate or faster is never too slow, however large it is.
 _LEAST_BYTES_PER_SECOND = 1024
+# A read of fewer bytes doesn't end the time for which a client counts as idle.
+_LEAST_BYTES_PER_READ = 1024
 # After a refusal the rest of the body is read and dropped: a client that still sends would
 # otherwise see a reset connection instead of the answer.
 _DROPPED_BYTES = 16 * 1024 * 1024
@@ -91,6 +93,8 @@ class HttpConnection(TConn):  # type: ignore[misc] # gunicorn has no types
         self.is_refused = False
         #: Whether a thread's read was ended because it took too long.
         self.is_timed_out = False
+        #: Since when a thread's reads were seen to get nothing, or a few bytes; 0 if they weren't.
+        self.idle_since = 0.0
         #: What to call once a stream is open that this request asks for.
         self.on_opened: Callable[[], object] | None = None
         self._wait_for(State.REQUEST, timeouts.head)
@@ -173,7 +177,7 @@ class HttpConnection(TConn):  # type: ignore[misc] # gunicorn has no types
         """Return whether the request is a GET of one of these paths; false if it isn't known."""
         return self.request.path() in paths
 
-    # On the thread that answers.
+    # On the thread that answers; what follows the first method also on the main thread.
 
     def receive_next(self, seconds: float) -> bool:
         """Wait for the next request, at most ``seconds``; return whether a thread can answer it.
@@ -194,8 +198,6 @@ class HttpConnection(TConn):  # type: ignore[misc] # gunicorn has no types
                 return False
         return bool(self.request) and self.request.is_complete()
 
-    # On the thread that answers, too.
-
     def allow_head(self) -> None:
         """Give the client its time for the head of a request, from now on."""
         self.deadline = time.monotonic() + self._timeouts.head
@@ -206,8 +208,25 @@ class HttpConnection(TConn):  # type: ignore[misc] # gunicorn has no types
 
     def prolong(self, received: int) -> None:
         """Move the deadline for so many bytes of a body, at most to the time for a whole one."""
+        if received >= _LEAST_BYTES_PER_READ:
+            self.idle_since = 0.0
         latest = time.monotonic() + self._timeouts.body
         self.deadline = min(latest, self.deadline + received / _LEAST_BYTES_PER_SECOND)
+
+    def idle_seconds(self, now: float) -> float:
+        """Return for how long the thread's read was seen to wait; 0 if there is data to read."""
+        # Its thread may set it to 0 at any time.
+        since = self.idle_since
+        if not since:
+            since = self.idle_since = now
+        try:
+            # Not the method of a TLS socket, which belongs to the thread that reads it.
+            socket.socket.recv(self.sock, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return now - since
+        except (OSError, ValueError):
+            pass  # Its thread finds out that it is closed, or broken.
+        return 0.0
 
     def end_read(self) -> None:
         """End a read that another thread waits in: it finds the end of the data."""

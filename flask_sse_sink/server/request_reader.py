@@ -7,6 +7,7 @@ import errno
 import io
 import socket
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 from gunicorn.http.unreader import SocketUnreader
@@ -22,8 +23,7 @@ class RequestReads:
     """
 
     def __init__(self) -> None:
-        # The first is the one that has waited for longest since its last byte.
-        self._connections: dict[HttpConnection, None] = {}
+        self._connections: set[HttpConnection] = set()
 
     def __iter__(self) -> Iterator[HttpConnection]:
         """Iterate over a copy: threads add and remove connections meanwhile."""
@@ -35,23 +35,34 @@ class RequestReads:
 
         :raises TimeoutError: at the end of the context, if the main thread did so.
         """
-        self._connections[connection] = None
+        self._connections.add(connection)
         try:
             yield
         finally:
-            self._connections.pop(connection, None)
+            self._connections.discard(connection)
             if connection.is_timed_out:
                 raise TimeoutError(errno.ETIMEDOUT, "the request came too slowly")
-
-    def longest(self) -> HttpConnection | None:
-        """Return the connection that has waited for longest and wasn't ended, None if none is."""
-        return next((each for each in self if not each.is_timed_out), None)
 
     def end(self, connection: HttpConnection, reason: str) -> None:
         """End a read, and count it by its reason; a read that was ended before is left alone."""
         if not connection.is_timed_out:
             metrics.connection_ended(reason)
             connection.end_read()
+
+    def end_idle(self, count: int, now: float, seconds: float) -> bool:
+        """End so many reads that were seen to wait for so long, the longest waiting first.
+
+        Reads that were ended before, and whose threads haven't noticed, are among the ``count``.
+
+        :returns: whether a read was ended now.
+        """
+        ended = sum(each.is_timed_out for each in self)
+        idle = [each for each in self if each.idle_seconds(now) >= seconds]
+        idle.sort(key=attrgetter("idle_since"))
+        chosen = [each for each in idle if not each.is_timed_out][: max(0, count - ended)]
+        for connection in chosen:
+            self.end(connection, "crowded")
+        return bool(chosen)
 
     def end_overdue(self, now: float) -> None:
         """End every read whose deadline is over."""

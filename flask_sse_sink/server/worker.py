@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,10 @@ from .waiting import WaitingConnections
 _STOPPING_SECONDS = 1.0
 # How often the deadlines are looked at.
 _LOOK_SECONDS = 0.5
+# How long a read must have waited to be ended for a request that has no thread, and how often it
+# is looked at then.
+_IDLE_SECONDS = 0.1
+_CROWDED_LOOK_SECONDS = 0.05
 # How long a thread that answered waits for the next request on the same connection.
 _STAY_SECONDS = 0.02
 
@@ -40,8 +45,8 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """A gthread worker in which no client holds a thread, or the accept loop, by doing nothing.
 
     When there are more connections than ``worker_connections``, the one that has waited for
-    longest is closed; when every thread is taken, the request whose read has waited for longest
-    is given up.
+    longest is closed; when every thread is taken, the requests whose reads have waited for longest
+    are given up, one for each request that has no thread.
     """
 
     wsgi: Any
@@ -95,8 +100,7 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self._waiting.remove(conn)
         conn.state = State.ANSWER
         self._unanswered += 1
-        if self._unanswered > self.cfg.threads:
-            self._end_longest_read()
+        self._end_idle_reads()
         if conn.asks_for_one_of(self._stream_paths):
             conn.on_opened = partial(self.method_queue.defer, self._openings.on_opened, conn)
             self._openings.add(conn)
@@ -115,7 +119,10 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Wait for events, and look at the deadlines at least twice a second."""
-        super().wait_for_and_dispatch_events(min(timeout, _LOOK_SECONDS))
+        is_crowded = self._unanswered > self.cfg.threads
+        seconds = _CROWDED_LOOK_SECONDS if is_crowded else _LOOK_SECONDS
+        super().wait_for_and_dispatch_events(min(timeout, seconds))
+        self._end_idle_reads()
 
     def murder_keepalived(self, force: bool = False) -> None:
         """End the connections whose deadline is over; all that no thread has, with ``force``."""
@@ -163,11 +170,11 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             metrics.connection_ended("crowded")
             self._close(conn)
 
-    def _end_longest_read(self) -> None:
-        conn = self._reads.longest()
-        if conn is not None:
+    def _end_idle_reads(self) -> None:
+        """End a read for each request that waits for a thread."""
+        missing = self._unanswered - self.cfg.threads
+        if missing > 0 and self._reads.end_idle(missing, time.monotonic(), _IDLE_SECONDS):
             self._warn_of_crowd()
-            self._reads.end(conn, "crowded")
 
     def _warn_of_crowd(self) -> None:
         self._warnings.connections_closed(
@@ -225,7 +232,8 @@ class StreamWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     def _make_parser(self, conn: HttpConnection) -> None:
         """Make the parser, after the handshake where there is TLS."""
         conn.allow_head()
-        with self._reads.reading(conn):
+        # Without TLS nothing is read yet, so that nothing has to be ended.
+        with self._reads.reading(conn) if conn.is_opaque else nullcontext():
             conn.init()
         if not conn.is_http2:
             reader = RequestReader(conn, self._reads)

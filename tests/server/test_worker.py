@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import itertools
+import json
 import socket
 import ssl
 import statistics
@@ -134,7 +135,7 @@ def test_connections_that_do_nothing_take_no_thread_from_the_others(
         wait_until(lambda: next(came) > 250, "they are there")
         ids = itertools.count(1)
         # Other tests that run beside this one may take the processor away for a while.
-        for _ in range(3):
+        for _ in range(6):
             seconds = []
             for n in range(200):
                 seconds.append(health_seconds(server))
@@ -392,6 +393,22 @@ def test_too_many_connections_cost_the_oldest_idle_one_its_place(tmp_path: Path)
         opened[-1].sendall(GET[20:])
         assert opened[-1].recv(65536).startswith(b"HTTP/1.1 200 ")
         assert "to make room" in server.log
+
+
+def test_a_crowd_of_whole_requests_is_answered_to_the_last(tmp_path: Path) -> None:
+    # Each is too large to wait for in memory, so that a thread reads it; 18 threads, 50 clients.
+    body = json.dumps({"event_type": "a.b", "data": "x" * 100_000}).encode()
+    request = POST + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    with small(tmp_path) as server:
+        for _ in range(5):
+            with contextlib.ExitStack() as stack:
+                opened = [stack.enter_context(connected(server)) for _ in range(50)]
+                for made in opened:
+                    # The kernel takes all of it at once: this client makes no breaks.
+                    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+                    made.sendall(request)
+                assert {made.recv(12) for made in opened} == {b"HTTP/1.1 201"}
+        assert server.metrics().get('sse_sink_connections_ended_total{reason="crowded"}', 0) == 0
 
 
 def test_a_worker_without_descriptors_goes_on(tmp_path: Path) -> None:

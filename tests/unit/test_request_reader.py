@@ -66,22 +66,23 @@ def test_the_main_thread_ends_a_read(ends: Ends, reason: str) -> None:
     reader = RequestReader(connection, reads)
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(reader.read, 1)
-        wait_until(lambda: reads.longest() is connection, "the thread waits")
+        wait_until(lambda: list(reads) == [connection], "the thread waits")
         if reason == "slow":
             reads.end_overdue(connection.deadline - 1)
             assert not connection.is_timed_out
             reads.end_overdue(connection.deadline)
         else:
-            reads.end(connection, reason)
+            assert not reads.end_idle(1, 100, 5)
+            assert not reads.end_idle(1, 104, 5)
+            assert reads.end_idle(1, 105, 5)
         with pytest.raises(TimeoutError, match="the request came too slowly"):
             reading.result(WAIT_SECONDS)
     assert list(reads) == []
 
 
-def test_the_longest_read_is_the_first_that_was_not_ended(ends: Ends, other_ends: Ends) -> None:
+def test_the_read_that_waits_for_longest_is_ended_once(ends: Ends, other_ends: Ends) -> None:
     first, second = ends[0], other_ends[0]
     reads = RequestReads()
-    assert reads.longest() is None
     both = threading.Barrier(3)
     go_on = threading.Event()
 
@@ -93,13 +94,41 @@ def test_the_longest_read_is_the_first_that_was_not_ended(ends: Ends, other_ends
     with ThreadPoolExecutor(2) as pool:
         ended = pool.submit(read, first)
         wait_until(lambda: list(reads) == [first], "the first one waits")
+        assert not reads.end_idle(1, 100, 1)
         kept = pool.submit(read, second)
         both.wait(WAIT_SECONDS)
-        assert reads.longest() is first
-        reads.end(first, "crowded")
-        reads.end(first, "crowded")
-        assert reads.longest() is second
+        assert reads.end_idle(1, 103, 1)
+        # The one that was ended counts until its thread notices.
+        assert not reads.end_idle(1, 104, 1)
+        assert first.is_timed_out
+        assert not second.is_timed_out
         go_on.set()
         with pytest.raises(TimeoutError):
             ended.result(WAIT_SECONDS)
         kept.result(WAIT_SECONDS)
+
+
+def test_a_few_bytes_now_and_then_do_not_keep_a_read(ends: Ends) -> None:
+    connection, client = ends
+    reader = RequestReader(connection, RequestReads())
+    assert connection.idle_seconds(100) == 0
+    for _ in range(3):
+        client.sendall(b"x" * 1023)
+        reader.chunk()
+    assert connection.idle_seconds(101) == 1
+    client.sendall(b"x" * 1024)
+    reader.chunk()
+    assert connection.idle_seconds(102) == 0
+
+
+def test_a_read_whose_bytes_are_there_is_not_ended(ends: Ends) -> None:
+    connection, client = ends
+    reads = RequestReads()
+    with pytest.raises(TimeoutError), reads.reading(connection):
+        assert not reads.end_idle(1, 100, 1)
+        client.sendall(b"x")
+        assert not reads.end_idle(1, 102, 1)
+        connection.sock.recv(1)
+        assert not reads.end_idle(0, 102, 1)
+        assert reads.end_idle(1, 102, 1)
+        assert connection.is_timed_out

@@ -28,7 +28,7 @@ from support.waiting import wait_until
 
 pytest_plugins = ["support.measured"]
 
-# For `make quick`: the properties are tried with fewer examples.
+# For `make quick` and for other environments: the properties are tried with fewer examples.
 hypothesis.settings.register_profile("quick", max_examples=10)
 
 

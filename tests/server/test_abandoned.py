@@ -110,6 +110,7 @@ def test_head_takes_no_place(tmp_path: Path) -> None:
         assert server.state() == NOTHING
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("do", ["passthrough", "wrap", "generator", "middleware"])
 @pytest.mark.parametrize("ended_by", ["peer", "server"])
 def test_what_goes_out_another_way_streams_and_ends_like_the_others(

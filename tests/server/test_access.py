@@ -117,6 +117,7 @@ def test_headers_and_cookies_that_stand_twice_are_refused(
             assert opened.status == 200
 
 
+@pytest.mark.once
 def test_an_issuer_that_hangs_does_not_stop_the_server(tmp_path: Path, issuer: JwksServer) -> None:
     # Eighteen threads: ten streams and a reserve of eight.
     server_settings = settings(issuer, server={"workers": 1, "max_clients": 10})

@@ -19,6 +19,8 @@ from support.server import Server
 from support.sse import Parser, ServerEvent
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.usefixtures("needs_nginx")
 def test_two_nodes_behind_nginx_are_one(tmp_path: Path, redis_server: RedisServer) -> None:

@@ -9,10 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.measured import Measured
 from support.redis_server import in_memory
 from support.server import Server
 from support.waiting import WAIT_SECONDS, wait_until
+
+pytestmark = pytest.mark.once
 
 
 def post(server: Server, size: int) -> int:

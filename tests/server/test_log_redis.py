@@ -218,6 +218,7 @@ def test_a_replica_can_not_be_written(server: RedisServer, log: RedisLog, tmp_pa
     assert log.append([_event("b")]).ids == [2]
 
 
+@pytest.mark.once
 def test_an_append_is_answered_once_the_replicas_have_it(
     server: RedisServer, make_log: MakeLog, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def _answers(output: str) -> list[tuple[int, str]]:
     return [(int(id), name) for id, name in whole]
 
 
+@pytest.mark.once
 def test_whoever_is_killed_leaves_every_answered_event_once(log: SQLiteLog) -> None:
     answered: list[tuple[int, str]] = []
     for turn in range(3):
@@ -181,6 +182,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("reports", [1, 20, 60])
 def test_a_migration_that_is_killed_leaves_the_file_as_it_was(
     log: SQLiteLog, reports: int
@@ -211,6 +213,7 @@ else:
 """
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("room", [0, 8_000, 16_000, 30_000])
 def test_a_migration_without_room_on_the_disk_leaves_the_file_as_it_was(
     log: SQLiteLog, room: int

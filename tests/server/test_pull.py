@@ -119,6 +119,7 @@ def test_two_nodes_share_a_sink(tmp_path: Path, redis_server: RedisServer) -> No
         assert ids_of(here.extract()) == []
 
 
+@pytest.mark.once
 def test_a_place_outlives_the_server_and_the_sinks_absence(tmp_path: Path) -> None:
     with Server(tmp_path, SINKS) as server:
         server.post(orders(3))
@@ -184,6 +185,7 @@ def flask_sse(*words: str) -> list[str]:
     return [sys.executable, "-m", "flask", "--app", "wsgi", "sse", *words]
 
 
+@pytest.mark.once
 def test_a_command_is_run_for_each_batch(server: Server) -> None:
     server.post(orders(3))
     # Fails the first time.
@@ -232,6 +234,7 @@ def test_a_command_is_run_with_a_token_where_the_sink_is_closed(tmp_path: Path) 
             assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.once
 def test_the_places_are_shown_and_set(server: Server) -> None:
     server.post(orders(5))
     (server.folder / "wsgi.py").symlink_to(ROOT / "wsgi.py")

@@ -46,6 +46,7 @@ def test_npms_eventsource_reads_what_was_published(server: Server, node_folder: 
 
 
 # With `since`, the id that it sends as it comes back wins over its URL: no event comes twice.
+@pytest.mark.once
 @pytest.mark.parametrize("query", ["", "?since=1h"])
 def test_npms_eventsource_misses_nothing_through_a_restart(
     node_folder: Path, tmp_path: Path, query: str

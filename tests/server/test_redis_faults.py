@@ -168,6 +168,7 @@ def test_a_server_waits_for_a_cluster_that_starts_late_and_restarts(
     assert "Traceback" not in server.log, server.log
 
 
+@pytest.mark.once
 def test_a_cluster_that_hangs_delays_nothing_else(tmp_path: Path, measured: Measured) -> None:
     (tmp_path / "redis").mkdir()
     with cluster(tmp_path / "redis", 0) as node:
@@ -199,6 +200,7 @@ def test_a_cluster_that_hangs_delays_nothing_else(tmp_path: Path, measured: Meas
             assert stream.message_id() == 1
 
 
+@pytest.mark.once
 def test_a_redis_that_hangs_delays_nothing_else(
     tmp_path: Path, redis: RedisServer, measured: Measured
 ) -> None:
@@ -251,6 +253,7 @@ def test_streams_end_when_redis_was_emptied(tmp_path: Path, redis: RedisServer) 
             assert stream.message_id() == 1
 
 
+@pytest.mark.once
 def test_streams_go_on_when_a_replica_takes_over(tmp_path: Path, measured: Measured) -> None:
     with contextlib.ExitStack() as stack:
         guarded = Guarded(tmp_path, stack)

@@ -195,6 +195,7 @@ def test_the_newest_change_of_a_pair_counts(
     assert revoked.covers(Identity(Kind.JWT, ISSUER, subject), float(issued_at)) == expected
 
 
+@pytest.mark.once
 def test_processes_follow_a_revocation_and_its_end(make_log: Callable[[], EventLog]) -> None:
     changed = threading.Event()
     store = make_log().revocations

@@ -123,6 +123,7 @@ def _may_read(server: Server) -> bool:
     return Browser(server.port).send("/tickets", body, headers)[0] == 200
 
 
+@pytest.mark.once
 def test_a_stream_ends_before_its_token_does(server: Server) -> None:
     token = jwt(server, "bob", "8s")
     payload = token.split(".")[1]
@@ -139,6 +140,7 @@ def test_a_stream_ends_before_its_token_does(server: Server) -> None:
     )
 
 
+@pytest.mark.once
 def test_a_client_that_reads_nothing_is_cut_when_its_token_ends(server: Server) -> None:
     token = jwt(server, "bob", "8s")
     url = ticket_url(server.port, token, sink="events_stream")
@@ -155,6 +157,7 @@ def test_a_client_that_reads_nothing_is_cut_when_its_token_ends(server: Server) 
         )
 
 
+@pytest.mark.once
 def test_a_node_that_was_cut_off_ends_streams_when_it_is_back(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         (tmp_path / "redis").mkdir()

@@ -169,6 +169,7 @@ def test_a_silent_connection_is_closed_without_a_word(tmp_path: Path) -> None:
         assert everything_from(made) == b""
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", UNFINISHED_REQUESTS)
 def test_a_byte_now_and_then_does_not_prolong_a_request(tmp_path: Path, name: str) -> None:
     with hasty(tmp_path) as server, connected(server, UNFINISHED[name]) as made:
@@ -184,6 +185,7 @@ def test_a_byte_now_and_then_does_not_prolong_a_request(tmp_path: Path, name: st
         assert time.monotonic() - began < 2 * HASTY_SECONDS + LATE_SECONDS
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("head", [POST + b"Content-Length: 8192\r\n\r\n", CHUNKED_POST])
 def test_a_body_that_comes_steadily_may_take_longer_than_the_timeout(
     tmp_path: Path, head: bytes

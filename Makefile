@@ -68,11 +68,13 @@ lint: $(VENV)/.test $(VENV)/.docs
 	$(BIN)/lint-imports --no-logo
 
 # What is made from other files: the JSON Schema that editors check config.yaml with, the
-# config.yaml in the package, which `sse-sink init` writes, and parts of the documentation. Then its
-# site, in site/; a link or an anchor that leads nowhere is an error.
+# config.yaml in the package, which `sse-sink init` writes, the types of events for TypeScript, and
+# parts of the documentation. Then its site, in site/; a link or an anchor that leads nowhere is an
+# error.
 docs: $(VENV)/.docs
 	$(BIN)/sse-sink schema > docs/config.schema.json
 	cp config.yaml flask_sse_sink/server/config.yaml
+	$(BIN)/python -m tools.declarations
 	$(BIN)/python -m tools.reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

@@ -16,6 +16,7 @@ from .exceptions import (
 from .extension import SSESink
 from .server.app import create_app
 from .signals import client_connected, client_disconnected, events_stored
+from .web.browser_module import browser_module
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ __all__ = [
     "SSESinkError",
     "Source",
     "TooManyClients",
+    "browser_module",
     "client_connected",
     "client_disconnected",
     "create_app",

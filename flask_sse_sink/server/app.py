@@ -1,4 +1,4 @@
-"""The ready server's app: the extension, with health, metrics and the front page."""
+"""The ready server's app: the extension, health, metrics, front page and browser module."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from ..extension import SSESink, runtime_of
 from ..web import health, metrics, viewer
+from ..web.browser_module import browser_module
 from ..web.problem import problem
 
 
@@ -27,6 +28,7 @@ def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
         health.blueprint(lambda: runtime_of(app).log, lambda: runtime_of(app).failure())
     )
     app.register_blueprint(metrics.blueprint(lambda: runtime_of(app).report()))
+    app.register_blueprint(browser_module())
     sse.init_app(app, config)
     settings = runtime_of(app).settings
     app.register_blueprint(viewer.blueprint(settings))

@@ -193,6 +193,11 @@ class SSE(Sink):
             session.replay = Replay(
                 self._host.log, filter, bound, subscription.position, membership
             )
+        if subscription.wants_settings:
+            log = parts.relay.identity if bound.on else None
+            session.notice = frame.settings(
+                self.settings.heartbeat_timeout, self.settings.retry, log
+            )
         return session
 
     def _stream_response(self, session: Session) -> Response:

@@ -52,6 +52,7 @@ class Batches:
         "_replay",
         "_size",
         "_state",
+        "notice",
         "on_live",
     )
 
@@ -68,6 +69,7 @@ class Batches:
         self._heartbeats = heartbeats
         #: Is called once, before the stream waits for live events, or in its probe.
         self.on_live: Callable[[], object] | None = None
+        self.notice = b""  # a frame that comes right after the first one
         self._probe: Probe | None = None
         self._quiet_seconds: float = client.settings.heartbeat_timeout
         self._state = _NEW
@@ -114,8 +116,8 @@ class Batches:
     def _first(self) -> bytes:
         retry_ms = round(self._client.settings.retry * 1000)
         if self._replay is not None and self._replay.after is None:
-            return frame.connected(retry_ms, self._replay.live_after)
-        return frame.connected(retry_ms)
+            return frame.connected(retry_ms, self._replay.live_after) + self.notice
+        return frame.connected(retry_ms) + self.notice
 
     def _open_direct(self) -> None:
         """Allow direct sends from now on, if the first frame went out unchanged."""

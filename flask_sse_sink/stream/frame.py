@@ -58,6 +58,19 @@ def connected(retry_ms: int, id: int | None = None) -> bytes:
     return encode("connected", event="info", id=_text(id), retry_ms=retry_ms)
 
 
+def settings(heartbeat_seconds: float, retry_seconds: float, log: str | None) -> bytes:
+    """Return the notice of what a client may want to know of its stream.
+
+    ``log`` is the identity of the log whose ids the stream has, None on a sink without replay.
+    """
+    values = {
+        "heartbeat_timeout": float(heartbeat_seconds),
+        "retry": float(retry_seconds),
+        "log": log,
+    }
+    return encode(b"settings " + msgspec.json.encode(values), event="info")
+
+
 def missed(
     count: int | None,
     first_id: int | None,

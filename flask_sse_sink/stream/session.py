@@ -78,6 +78,7 @@ class Session:
         "environ",
         "guard",
         "heartbeats",
+        "notice",
         "probe",
         "replay",
     )
@@ -95,6 +96,7 @@ class Session:
         self.guard: Guard | None = None
         self.probe: Probe | None = None
         self.environ: dict[str, Any] | None = None
+        self.notice = b""  # a frame that comes right after the first one
         self._app = app
         self._on_live: Callable[[], object] | None = None
         self._membership = membership
@@ -118,6 +120,7 @@ class Session:
         try:
             batches = Batches(client, self.replay, self.direct, self.heartbeats)
             batches.on_live, self._on_live = self._on_live, None
+            batches.notice = self.notice
             if self.probe is not None:
                 batches.begin_with(self.probe)
                 self.probe = None

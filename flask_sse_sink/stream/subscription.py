@@ -46,13 +46,15 @@ class Subscription(NamedTuple):
     """The events that a client wants. Without a ``position``, it wants live events only.
 
     ``principal`` is who the client is, None where the sink is open to everybody. ``probe_frames``
-    is how many frames of a probe it wants (:mod:`~.probe`).
+    is how many frames of a probe it wants (:mod:`~.probe`). ``wants_settings`` says whether it
+    asks for the notice ``settings``.
     """
 
     filter: Filter
     position: ResumePosition | None = None
     principal: Principal | None = None
     probe_frames: int = 0
+    wants_settings: bool = False
 
 
 def parse_position(
@@ -95,8 +97,9 @@ def parse_subscription(
         probe_frames = parse_probe(_first(query, "probe"))
     except ValueError as error:
         raise MalformedRequest("Malformed probe", str(error)) from None
+    live = Subscription(filter, None, None, probe_frames, "settings" in query.get("info", ()))
     if not replay:
-        return Subscription(filter, probe_frames=probe_frames)
+        return live
     values = (_first(query, name) for name in LAST_ID_PARAMETERS)
     parameter = next((value for value in values if value), None)
     try:
@@ -110,7 +113,7 @@ def parse_subscription(
             position = ResumePosition(0, since_us=parse_since(since))
         except ValueError as error:
             raise MalformedRequest("Malformed since", str(error)) from None
-    return Subscription(filter, position, probe_frames=probe_frames)
+    return live._replace(position=position)
 
 
 def _first(query: Mapping[str, Sequence[str]], name: str) -> str:

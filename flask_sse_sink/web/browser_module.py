@@ -1,0 +1,45 @@
+"""``GET /sse-sink.js``: the module with which pages read streams."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import metadata
+from pathlib import Path
+
+from flask import Blueprint, Response, request
+
+PATH = "/sse-sink.js"
+FILE = Path(__file__).parents[1] / "static" / "sse-sink.js"
+
+_HEADERS = {
+    "Content-Type": "text/javascript; charset=utf-8",
+    "X-Content-Type-Options": "nosniff",
+    # Pages of every origin may import it, those too that are isolated from other origins.
+    "Access-Control-Allow-Origin": "*",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+_FOR_EVER = "public, max-age=31536000, immutable"
+_REVALIDATED = "public, no-cache"
+
+
+def browser_module() -> Blueprint:
+    """Return a blueprint with the module, for any app: ``GET /sse-sink.js``.
+
+    With ``?v=`` and the version of this package, its URL stands for this text for ever. With
+    another version, or with none, caches must ask whether they have the newest text.
+    """
+    module = Blueprint("sse_sink_browser_module", __name__)
+    text = FILE.read_bytes()
+    version = metadata.version("flask-sse-sink")
+    etag = hashlib.sha256(text).hexdigest()[:32]
+
+    @module.get(PATH)
+    def sse_sink_js() -> Response:
+        response = Response(text, headers=_HEADERS)
+        is_of_this_version = request.args.get("v") == version
+        response.headers["Cache-Control"] = _FOR_EVER if is_of_this_version else _REVALIDATED
+        response.set_etag(etag)
+        response.make_conditional(request)
+        return response
+
+    return module

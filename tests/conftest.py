@@ -29,7 +29,10 @@ from support.waiting import wait_until
 pytest_plugins = ["support.measured"]
 
 # For `make quick` and for other environments: the properties are tried with fewer examples.
-hypothesis.settings.register_profile("quick", max_examples=10)
+# No deadline: beside other tests an example may take as long as the machine likes.
+hypothesis.settings.register_profile("whole", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=10)
+hypothesis.settings.load_profile("whole")
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,7 @@ def test_a_revocation_ends_the_streams_of_every_worker(server: Server) -> None:
         contextlib.closing(open_stream(server.port, url)) as bob,
     ):
         assert len(streams) == 2
-        assert "Revoked ann" in command(server, "revoke", "ann")
+        command(server, "revoke", "ann")
         revoked_at = time.time()
         for each in streams.values():
             assert check_expired(each) < revoked_at + 2

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 PYTHON_VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 
-.PHONY: serve quick units test lower pythons units-and-servers soak bench lint docs clean
+.PHONY: serve quick units test lower pythons units-and-servers soak bench lint dist docs clean
 
 # The server: the pinned packages, an ingest token in .env, gunicorn on the address in config.yaml.
 serve: $(VENV)/.serve .env
@@ -26,7 +26,7 @@ test: $(VENV)/.test $(VENV)/.docs
 	$(if $(CI),@$(MAKE) --no-print-directory lint)
 ifeq ($(ARGS),)
 	$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term \
-		tests/unit tests/server tests/browser tests/docs
+		tests/unit tests/server tests/browser tests/docs tests/distribution
 	$(BIN)/python -m pytest tests/faults
 else
 	$(BIN)/python -m pytest $(ARGS)
@@ -67,6 +67,16 @@ lint: $(VENV)/.test $(VENV)/.docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# What a release uploads, built in dist/. The source distribution is unpacked once, to run its
+# unit tests.
+dist: $(VENV)/.test
+	@rm -rf dist build *.egg-info/SOURCES.txt
+	@$(BIN)/python -m build --no-isolation > /dev/null
+	@$(BIN)/twine check --strict dist/*
+	@tar -xzf dist/*.tar.gz -C dist
+	@cd dist/flask_sse_sink-*/ && ../../$(BIN)/python -m pytest -q -n 3 -p no:cacheprovider tests/unit
+	@rm -rf dist/flask_sse_sink-*/ && ls dist
+
 # What is made from other files: the JSON Schema that editors check config.yaml with, the
 # config.yaml in the package, which `sse-sink init` writes, the types of events for TypeScript, and
 # parts of the documentation. Then its site, in site/; a link or an anchor that leads nowhere is an
@@ -80,7 +90,7 @@ docs: $(VENV)/.docs
 
 clean:
 	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
-		build site *.egg-info
+		build dist site *.egg-info
 
 $(VENV)/.serve: requirements.txt setup.cfg pyproject.toml
 	@echo "Setting up $(VENV): a minute, the first time."

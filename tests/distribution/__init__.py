@@ -1,0 +1,1 @@
+"""What a release uploads, built, checked, installed and started."""

@@ -7,6 +7,7 @@ import click
 from .check import check
 from .copy import copy
 from .demo import demo
+from .doctor import doctor
 from .events import events
 from .group import CommandGroup, version_option
 from .publish import publish
@@ -20,6 +21,7 @@ from .token import token
 #: The commands of `flask sse`, which `sse-sink` has, too.
 COMMANDS = (
     check,
+    doctor,
     schema,
     publish,
     events,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +45,31 @@ config_option = click.option(
     callback=_use_config,
     expose_value=False,
     help="The configuration file; by default config.yaml, or the one in SSE_SINK_CONFIG.",
+)
+
+
+# What a header can carry as a token: more than its rule, RFC 9110, 11.2 "token68", allows.
+_TOKEN = re.compile(r"[!-~]*")
+
+
+def _token(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Return the token, whose text never stands in a message.
+
+    :raises click.BadParameter: a header can't carry it.
+    """
+    if not _TOKEN.fullmatch(value):
+        raise click.BadParameter("the token has a space, or a character outside of ASCII")
+    return value
+
+
+token_option = click.option(
+    "--token",
+    metavar="T",
+    envvar="SSE_SINK_TOKEN",
+    default="",
+    callback=_token,
+    help="A token for a sink with `access: token`; better in the variable SSE_SINK_TOKEN, "
+    "because others on the machine see a command's options.",
 )
 
 

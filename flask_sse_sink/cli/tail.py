@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 from urllib.parse import urlencode
 
 import click
@@ -16,20 +15,7 @@ from ..config.sink_types import SINK_TYPES
 from ..event import decode_envelope
 from ..stream.settings import SSESettings
 from .completion import streaming_sinks
-from .options import Query, Since, current_runtime, filter_options, since_option
-
-# What a header can carry as a token: more than its rule, RFC 9110, 11.2 "token68", allows.
-_TOKEN = re.compile(r"[!-~]*")
-
-
-def _token(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """Return the token, whose text never stands in a message.
-
-    :raises click.BadParameter: a header can't carry it.
-    """
-    if not _TOKEN.fullmatch(value):
-        raise click.BadParameter("the token has a space, or a character outside of ASCII")
-    return value
+from .options import Query, Since, current_runtime, filter_options, since_option, token_option
 
 
 @click.command()
@@ -38,15 +24,7 @@ def _token(context: click.Context, parameter: click.Parameter, value: str) -> st
 @since_option
 @click.option("--json", "as_json", is_flag=True, help="Whole envelopes, one a line.")
 @click.option("--url", metavar="URL", help="The server's address; by default as configured.")
-@click.option(
-    "--token",
-    metavar="T",
-    envvar="SSE_SINK_TOKEN",
-    default="",
-    callback=_token,
-    help="A token for a sink with `access: token`; better in the variable SSE_SINK_TOKEN, "
-    "because others on the machine see a command's options.",
-)
+@token_option
 @click.option("-n", "count", type=click.IntRange(1), help="Stop after so many events.")
 @with_appcontext
 def tail(

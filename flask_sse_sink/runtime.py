@@ -20,6 +20,7 @@ from . import metrics, processes
 from .access.from_settings import from_settings
 from .access.revocation_follower import RevocationCheck, RevocationFollower
 from .access.tickets import Tickets
+from .config.databases import MEMORY_URL, is_in_memory
 from .config.settings import Settings
 from .config.sink_types import SINK_TYPES
 from .dispatcher import Dispatcher
@@ -40,6 +41,11 @@ from .stream.wsgi_server import ending_check, gunicorn_worker
 from .web.problem import public_cause
 
 _log = logging.getLogger(__name__)
+
+_MEMORY_OF_ONE = (
+    "%s is for a single process, and there are %d workers: each streams only what it stored "
+    "itself. Start one worker, or name a file in database.url"
+)
 
 # How often a worker is asked whether it is to end: gunicorn calls no hook when a worker is told
 # to end, and none when a worker is recycled.
@@ -116,6 +122,9 @@ class Runtime:
     def _start(self) -> Parts:
         """Start every part; if one can't start, stop those before it."""
         database = self.settings.database
+        worker = gunicorn_worker()
+        if worker is not None and worker.cfg.workers > 1 and is_in_memory(database):
+            _log.error(_MEMORY_OF_ONE, MEMORY_URL, worker.cfg.workers)
         with ExitStack() as undo:
             undo.callback(self.log.close)
             relay = Relay(self.log, self._dispatcher)
@@ -131,7 +140,7 @@ class Runtime:
             )
             retention.start()
             undo.callback(retention.stop)
-            if self.ending is None and (worker := gunicorn_worker()) is not None:
+            if self.ending is None and worker is not None:
                 self.ending = ending_check(worker)
             heartbeats = Heartbeats(relay)
             heartbeats.start()

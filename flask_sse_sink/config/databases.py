@@ -36,6 +36,9 @@ class DatabaseKind(Protocol):
         """
 
 
+#: The URL of a log in the memory of one process.
+MEMORY_URL = "sqlite:///:memory:"
+
 #: Every kind of database, by the scheme of its URLs.
 DATABASES: Registry[DatabaseKind] = Registry("kind of database")
 
@@ -43,6 +46,11 @@ DATABASES: Registry[DatabaseKind] = Registry("kind of database")
 def scheme_of(settings: DatabaseSettings) -> str:
     """Return what stands before ``://`` in the URL."""
     return settings.url.partition("://")[0]
+
+
+def is_in_memory(settings: DatabaseSettings) -> bool:
+    """Return whether the log is in the memory of the process that opens it."""
+    return settings.url == MEMORY_URL
 
 
 def no_log(settings: DatabaseSettings) -> str:

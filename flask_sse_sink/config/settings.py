@@ -78,7 +78,8 @@ class DatabaseSettings(Struct, frozen=True, kw_only=True):
     url: Annotated[
         str,
         Meta(
-            description="`sqlite:///` and a path, relative to the configuration file; or "
+            description="`sqlite:///` and a path, relative to the configuration file; "
+            "`sqlite:///:memory:` for a single process, with whose end the events are gone; or "
             "`redis://HOST:PORT/DB` and the like"
         ),
     ] = "sqlite:///data/events.db"

@@ -14,6 +14,7 @@ from .. import metrics
 from ..access.from_settings import from_settings as access_from_settings
 from ..config import loading
 from ..config.addresses import Host
+from ..config.databases import MEMORY_URL, is_in_memory
 from ..config.settings import Settings
 from ..exceptions import ConfigError, LogUnavailable
 from ..log import open_log
@@ -127,6 +128,11 @@ class ServerConfiguration:
         # A log that can't be used ends the master once here. If only the workers found out, each
         # of them would end, and gunicorn would start another in its place.
         open_log(settings.database).inspect()
+        if is_in_memory(settings.database) and settings.server.workers > 1:
+            raise ConfigError(
+                f"{file}: database.url: {MEMORY_URL} is for a single process: each worker would "
+                "have events of its own; set server.workers: 1, or name a file"
+            )
         # The same goes for a key's file that can't be read, and for a library that is missing.
         access_from_settings(settings)
         metrics.prepare()

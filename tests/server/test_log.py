@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from flask_sse_sink.config.databases import MEMORY_URL
 from flask_sse_sink.config.settings import DatabaseSettings
 from flask_sse_sink.event import Event, NewEvent, Source, encode_envelope
 from flask_sse_sink.exceptions import LogUnavailable, LogUnusable
@@ -39,7 +41,18 @@ from support.logs import events_in, ids_in, names_in
 FAR = 2**62
 
 
-@pytest.fixture(params=["sqlite", "redis", "redis+cluster"])
+STORED = ["sqlite", "redis", "redis+cluster"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test each kind of log; one in memory only where the test opens no second one."""
+    if "make_log" in metafunc.fixturenames:
+        opens_more = "make_log" in inspect.signature(metafunc.function).parameters
+        kinds = STORED if opens_more else [*STORED, "memory"]
+        metafunc.parametrize("make_log", kinds, indirect=True)
+
+
+@pytest.fixture
 def make_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], EventLog]]:
     """Return a function that opens logs, all of them in the same storage."""
     url = f"sqlite:///{tmp_path}/deep/er/events.db"
@@ -47,6 +60,8 @@ def make_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
         url = request.getfixturevalue("redis_server").url
     elif request.param == "redis+cluster":
         url = request.getfixturevalue("redis_cluster")
+    elif request.param == "memory":
+        url = MEMORY_URL
     made: list[EventLog] = []
 
     def make() -> EventLog:
@@ -170,7 +185,8 @@ def test_an_id_is_never_used_again(log: EventLog, make_log: Callable[[], EventLo
     assert log.append(_events("a")) == ([4], 0)
 
 
-def test_a_log_that_was_closed_opens_again(log: EventLog) -> None:
+def test_a_log_that_was_closed_opens_again(make_log: Callable[[], EventLog]) -> None:
+    log = make_log()
     log.append(_events("a"))
     log.close()
     log.close()

@@ -304,7 +304,7 @@ def test_a_path_that_is_not_plain_is_refused(written: object) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "events.db", "sqlite:", "sqlite://x", "sqlite:///", "sqlite:///:memory:", "pg:///x"],
+    ["", "events.db", "sqlite:", "sqlite://x", "sqlite:///", "sqlite:////:memory:", "pg:///x"],
 )
 def test_a_database_url_that_names_no_file_is_refused(url: str) -> None:
     (problem,) = _problems({"sink": {"sse": None}, "database": {"url": url}})

@@ -16,7 +16,7 @@ from flask_sse_sink.config import loading
 from flask_sse_sink.extension import runtime_of
 from flask_sse_sink.gunicorn import configure
 from flask_sse_sink.server import served_app
-from flask_sse_sink.server.configuration import ServerConfiguration
+from flask_sse_sink.server.configuration import Overrides, ServerConfiguration
 from flask_sse_sink.server.logger import Logger
 from flask_sse_sink.stream import wsgi_server
 from flask_sse_sink.worker import StreamWorker
@@ -58,6 +58,18 @@ def test_the_environment_file_is_read(folder: Path, monkeypatch: pytest.MonkeyPa
         "server: {port: '${A_PORT_OF_THE_TESTS}'}\nsink: {sse: }\ningest: {auth: none}\n"
     )
     assert ServerConfiguration().load()["bind"] == ["127.0.0.1:8124"]
+
+
+def test_a_log_in_memory_is_for_one_worker(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = "database: {url: 'sqlite:///:memory:'}\nsink: {sse: }\ningest: {auth: none}\n"
+    (folder / "config.yaml").write_text(f"{config}server: {{workers: 2}}\n")
+    with pytest.raises(SystemExit) as ended:
+        ServerConfiguration().load()
+    assert ended.value.code == 2
+    assert "database.url: sqlite:///:memory: is for a single process" in capsys.readouterr().err
+    assert ServerConfiguration(overrides=Overrides(workers=1)).load()["workers"] == 1
 
 
 def test_a_wrong_file_ends_the_program_with_its_mistakes(

@@ -35,7 +35,7 @@ from .connections import Connect, Connections
 from .deliveries import SQLiteDeliveries
 from .errors import LOCK_SECONDS
 from .matching import matching
-from .notifier import Notifier
+from .notifier import AnyNotifier, Notifier
 from .recent import RecentEvents
 from .revocations import SQLiteRevocations
 
@@ -48,7 +48,7 @@ class SQLiteLog:
 
     A connection that failed is closed, and the next call opens another: the log works again as
     soon as the cause is gone. ``connect`` opens a connection; ``lock_seconds`` is how long a call
-    waits while another process has the file locked.
+    waits while another process has the file locked; ``notifier`` wakes the other processes.
     """
 
     def __init__(
@@ -56,10 +56,11 @@ class SQLiteLog:
         path: str | os.PathLike[str],
         connect: Connect = sqlite3.connect,
         lock_seconds: float = LOCK_SECONDS,
+        notifier: AnyNotifier | None = None,
     ) -> None:
         self.path = Path(path)
         self._connections = Connections(self.path, connect, lock_seconds)
-        self._notifier = Notifier(self.path.with_name(self.path.name + "-bells"))
+        self._notifier = notifier or Notifier(self.path.with_name(self.path.name + "-bells"))
         self._recent = RecentEvents()
         self._appends = Appends(self._connections, self._recent, self._notifier.notify)
         self.revocations = SQLiteRevocations(self._connections, self._notifier.notify)

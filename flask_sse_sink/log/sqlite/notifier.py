@@ -17,8 +17,21 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Protocol
 
 _log = logging.getLogger(__name__)
+
+
+class AnyNotifier(Protocol):
+    """What a log needs of a :class:`Notifier`."""
+
+    def listen(self) -> None: ...
+
+    def notify(self, *, this_process: bool = False) -> None: ...
+
+    def wait(self, timeout: float) -> bool: ...
+
+    def close(self) -> None: ...
 
 
 class Notifier:

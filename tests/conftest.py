@@ -26,7 +26,7 @@ from support.settings import with_ingest
 from support.stream import AppStream
 from support.waiting import wait_until
 
-pytest_plugins = ["support.measured"]
+pytest_plugins = ["pytester", "support.measured"]
 
 # For `make quick` and for other environments: the properties are tried with fewer examples.
 # No deadline: beside other tests an example may take as long as the machine likes.

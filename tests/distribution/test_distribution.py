@@ -89,6 +89,7 @@ def test_the_source_distribution_holds_every_file_of_the_project(built: Built) -
 
 def test_the_wheel_holds_every_file_of_the_package_and_no_other(built: Built) -> None:
     package = {name for name in built.files if name.startswith("flask_sse_sink/")}
+    package.add("pytest_flask_sse_sink.py")
     held = {name for name in built.in_wheel() if ".dist-info/" not in name}
     assert held == package
     assert {"flask_sse_sink/py.typed", "flask_sse_sink/log/redis/scripts/append.lua"} < held

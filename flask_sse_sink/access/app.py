@@ -24,6 +24,11 @@ class AppAuthorizer:
         self._authorize: Authorize | None = None
         self._subject: Callable[[], object] | None = None
 
+    @property
+    def is_set(self) -> bool:
+        """Return whether there is a function to ask."""
+        return self._authorize is not None
+
     def set(self, authorize: Authorize, subject: Callable[[], object] | None) -> None:
         """Ask this function from now on, and ``subject`` for a name that can be revoked."""
         self._authorize = authorize

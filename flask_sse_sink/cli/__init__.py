@@ -9,6 +9,7 @@ from .copy import copy
 from .demo import demo
 from .doctor import doctor
 from .events import events
+from .explain import explain
 from .group import CommandGroup, version_option
 from .publish import publish
 from .pull import pull
@@ -22,6 +23,7 @@ from .token import token
 COMMANDS = (
     check,
     doctor,
+    explain,
     schema,
     publish,
     events,

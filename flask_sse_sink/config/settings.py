@@ -147,6 +147,13 @@ class SinkSettings(Struct, frozen=True, kw_only=True):
         Meta(description="`none`: whoever reaches the port reads; `token`: who has a grant"),
     ] = "none"
 
+    def about_events(self, event_type: str) -> Iterator[str]:
+        """Yield what becomes of events of a type for clients that weren't there when they came.
+
+        A subclass may override it.
+        """
+        return iter(())
+
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield pairs of a setting's name and what is wrong between it and other settings.
 

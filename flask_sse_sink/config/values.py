@@ -161,6 +161,14 @@ def default(value: Value) -> Any:
     return msgspec.field(default_factory=lambda: value)
 
 
+def in_words(seconds: float) -> str:
+    """Return an interval as the configuration may write it, in the largest unit that fits."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"
+
+
 def show(value: object) -> str:
     """Return a value as an error message shows it: short, and as YAML writes it."""
     if isinstance(value, str) and "@" in value:

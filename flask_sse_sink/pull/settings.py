@@ -9,7 +9,7 @@ from msgspec import Meta, Struct, field
 
 from ..config.addresses import UrlPath
 from ..config.settings import SinkSettings
-from ..config.values import Interval, default
+from ..config.values import Interval, default, in_words
 from .consumption import Rules
 from .lifetimes import Lifetimes
 
@@ -74,6 +74,14 @@ class PullSettings(SinkSettings, frozen=True, kw_only=True):
         """Return what the consumers get."""
         lifetimes = Lifetimes(self.default_ttl, self.event_ttl) if self.ttl_enabled else None
         return Rules(self.match.filter, self.start, self.max_attempts, lifetimes)
+
+    def about_events(self, event_type: str) -> Iterator[str]:
+        yield "each event waits until it is confirmed, while it is kept"
+        if self.ttl_enabled:
+            seconds = self.event_ttl.get(event_type, self.default_ttl)
+            yield f"it is passed over after {in_words(seconds)} (event_ttl, default_ttl)"
+        if self.max_attempts:
+            yield f"it is a dead letter after {self.max_attempts} leases (max_attempts)"
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if self.batch_size > self.max_batch_size:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from ..config.addresses import Origin, UrlPath
 from ..config.settings import SinkSettings
-from ..config.values import Interval, Pause, ReplayBound, Size, default
+from ..config.values import Interval, Pause, ReplayBound, Size, default, in_words
 
 
 class SSESettings(SinkSettings, frozen=True, kw_only=True):
@@ -69,6 +69,17 @@ class SSESettings(SinkSettings, frozen=True, kw_only=True):
     cors_credentials: Annotated[
         bool, Meta(description="whether pages of `cors_origins` may send their cookies")
     ] = False
+
+    def about_events(self, event_type: str) -> Iterator[str]:
+        bound = self.replay
+        if not bound.on:
+            yield "who isn't connected misses it (replay: false)"
+        elif bound.seconds is not None:
+            yield f"who comes back within {in_words(bound.seconds)} gets it (replay)"
+        elif bound.count is not None:
+            yield f"who comes back before {bound.count} newer events gets it (replay)"
+        else:
+            yield "who comes back while it is kept gets it (replay: true)"
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if "*" in self.cors_origins and len(self.cors_origins) > 1:

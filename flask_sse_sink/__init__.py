@@ -16,9 +16,8 @@ from .exceptions import (
 from .extension import SSESink
 from .server.app import create_app
 from .signals import client_connected, client_disconnected, events_stored
+from .version import __version__ as __version__
 from .web.browser_module import browser_module
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ConfigError",

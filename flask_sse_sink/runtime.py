@@ -5,9 +5,9 @@ The module is longer than the others: the order in which all parts start and sto
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
+import platform
 import threading
 import time
 import weakref
@@ -20,7 +20,7 @@ from . import metrics, processes
 from .access.from_settings import from_settings
 from .access.revocation_follower import RevocationCheck, RevocationFollower
 from .access.tickets import Tickets
-from .config.databases import MEMORY_URL, is_in_memory
+from .config.databases import MEMORY_URL, is_in_memory, scheme_of
 from .config.settings import Settings
 from .config.sink_types import SINK_TYPES
 from .dispatcher import Dispatcher
@@ -38,6 +38,7 @@ from .stream.heartbeats import Heartbeats
 from .stream.memory import Memory
 from .stream.watcher import PATIENCE_SECONDS, Watcher
 from .stream.wsgi_server import ending_check, gunicorn_worker
+from .version import __version__
 from .web.problem import public_cause
 
 _log = logging.getLogger(__name__)
@@ -159,6 +160,7 @@ class Runtime:
             undo.callback(watcher.stop)
             watcher.start()
             undo.pop_all()
+        metrics.server().build(__version__, platform.python_version(), scheme_of(database))
         self._pid = os.getpid()
         self._parts = Parts(
             relay,
@@ -215,10 +217,17 @@ class Runtime:
         return ""
 
     def report(self) -> None:
-        """Set the metrics that tell the present state of the sinks."""
-        with contextlib.suppress(LogUnavailable):
+        """Set the metrics that tell the present state of the log and the sinks."""
+        try:
+            status = self.log.status()
             for sink in self.sinks.values():
                 sink.report()
+        except LogUnavailable:
+            metrics.server().log_away()
+            return
+        metrics.server().log_status(
+            status.head, status.events, status.size_bytes, status.oldest_us / 1_000_000
+        )
 
     def _before_prune(self, through: int) -> int:
         """Return up to which id events may be pruned: each sink may hold some back."""
@@ -289,6 +298,7 @@ class Runtime:
             self._report_queues()
 
     def _report_queues(self) -> None:
+        metrics.server().capacity(self.admission.limit)
         metrics.get().waiting_bytes(self.memory.used)
         for name, sink in self.sinks.items():
             waiting = [client.waiting for client in sink.clients]

@@ -8,8 +8,8 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
-from .. import __version__
 from ..exceptions import ConfigError, InvalidEvent, SSESinkError
+from ..version import __version__
 
 #: The exit status where the command line, the configuration or the input is wrong, as click has
 #: it; other failures are 1.

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .. import __version__
+from ..version import __version__
 from .target import Target
 from .unreachable import CONNECT_SECONDS, HANDSHAKE_SECONDS, no_http, no_tls, not_connected
 

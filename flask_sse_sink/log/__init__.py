@@ -10,11 +10,12 @@ from ..config.databases import DATABASES, no_log, scheme_of
 from ..config.settings import DatabaseSettings
 from ..exceptions import ConfigError
 from . import redis, sqlite  # noqa: F401 # they register themselves
-from .protocol import Appended, EventLog, Page, Record, StoredEnvelope
+from .protocol import Appended, EventLog, LogStatus, Page, Record, StoredEnvelope
 
 __all__ = [
     "Appended",
     "EventLog",
+    "LogStatus",
     "Page",
     "Record",
     "StoredEnvelope",

@@ -76,6 +76,20 @@ def prune_all(through: int) -> int:
     return through
 
 
+class LogStatus(NamedTuple):
+    """How much a log holds.
+
+    ``head`` is the id of the newest event ever stored, ``events`` how many events are kept,
+    ``size_bytes`` what they take on the disk or in memory. ``oldest_us`` is when the oldest of
+    them was stored, in microseconds since the epoch; 0 where none is kept.
+    """
+
+    head: int
+    events: int
+    size_bytes: int
+    oldest_us: int
+
+
 class EventLog(Protocol):
     """An ordered, durable list of events that any number of processes share.
 
@@ -128,6 +142,9 @@ class EventLog(Protocol):
 
     def head(self) -> int:
         """Return the id of the newest event ever stored, 0 where there was none."""
+
+    def status(self) -> LogStatus:
+        """Return how much the log holds, without reading its events: monitoring asks often."""
 
     def head_before(self, before_us: int) -> int:
         """Return what :meth:`head` was at a time, in microseconds since the epoch.

@@ -9,11 +9,13 @@ from .exposition import expose
 from .failsafe import FOLDER_VARIABLE
 from .multiprocess import check_folder, discard, fold, prepare
 from .pulled import PulledMetrics, pulled
+from .server import ServerMetrics, server
 
 __all__ = [
     "FOLDER_VARIABLE",
     "Metrics",
     "PulledMetrics",
+    "ServerMetrics",
     "SinkMetrics",
     "access_refused",
     "check_folder",
@@ -24,4 +26,5 @@ __all__ = [
     "get",
     "prepare",
     "pulled",
+    "server",
 ]

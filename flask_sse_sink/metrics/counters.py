@@ -7,6 +7,7 @@ from typing import Any
 
 from .failsafe import create_or_ignore, never_fails
 from .multiprocess import creating_files
+from .once import once
 
 _WAYS = ("direct", "queue", "replay")
 _REASONS = ("closed", "stalled", "drained", "failed", "expired", "revoked", "ended")
@@ -79,8 +80,7 @@ class Metrics:
     """The metrics of this process."""
 
     def __init__(self) -> None:
-        # prometheus_client decides where to count when it is first imported, which must be after
-        # prepare() in a server.
+        # Imported as late as `once` says.
         from prometheus_client import Counter, Gauge, Histogram
 
         def counter(name: str, help: str, *labels: str) -> Any:
@@ -145,19 +145,8 @@ class Metrics:
         return counts
 
 
-_metrics: Metrics | None = None
-_creating = threading.Lock()
-
-
-def get() -> Metrics:
-    """Return the metrics of this process, which all its apps share."""
-    global _metrics
-    if _metrics is None:
-        with _creating:
-            if _metrics is None:
-                with creating_files():
-                    _metrics = Metrics()
-    return _metrics
+#: Returns the metrics of this process, which all its apps share.
+get = once(Metrics)
 
 
 @never_fails

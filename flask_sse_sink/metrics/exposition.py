@@ -15,7 +15,7 @@ def expose(accept: str) -> tuple[bytes, str]:
 
     :raises Exception: the folder is gone, or its files are damaged.
     """
-    # Imported as late as in Metrics.
+    # Imported as late as `once` says.
     from prometheus_client import REGISTRY, CollectorRegistry, exposition, multiprocess
 
     get()

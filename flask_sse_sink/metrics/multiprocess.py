@@ -86,6 +86,8 @@ def fold(pid: int) -> None:
 
     with locked(folder, fcntl.LOCK_EX):
         multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
+        # What it last told of the log; the process that is asked next tells it anew.
+        Path(folder, f"gauge_mostrecent_{pid}.db").unlink(missing_ok=True)
         for kind in ("counter", "histogram"):
             ended = Path(folder, f"{kind}_{pid}.db")
             if ended.exists():

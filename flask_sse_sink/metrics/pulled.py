@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from .failsafe import create_or_ignore, never_fails
-from .multiprocess import creating_files
+from .once import once
 
 # Seconds.
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 60.0)
@@ -16,7 +15,7 @@ class PulledMetrics:
     """The counts of all pulled sinks, labelled with the sink's name."""
 
     def __init__(self) -> None:
-        # Imported as late as in Metrics.
+        # Imported as late as `once` says.
         from prometheus_client import Counter, Gauge, Histogram
 
         def counter(name: str, help: str) -> Any:
@@ -80,16 +79,5 @@ class PulledMetrics:
         self._dead.labels(sink).set(dead)
 
 
-_pulled: PulledMetrics | None = None
-_creating = threading.Lock()
-
-
-def pulled() -> PulledMetrics:
-    """Return the metrics of pulled sinks in this process."""
-    global _pulled
-    if _pulled is None:
-        with _creating:
-            if _pulled is None:
-                with creating_files():
-                    _pulled = PulledMetrics()
-    return _pulled
+#: Returns the metrics of pulled sinks in this process.
+pulled = once(PulledMetrics)

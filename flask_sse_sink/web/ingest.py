@@ -19,6 +19,7 @@ from ..log import Appended
 from . import access, body
 from .body import BodyRefused
 from .problem import problem, public_cause
+from .timed import timed
 
 _DECODERS = {
     "application/json": submission.decode,
@@ -51,6 +52,7 @@ def blueprint(
     """
     endpoint = Blueprint("sse_sink_ingest", __name__)
 
+    @timed
     def ingest() -> Response:
         try:
             grants = PUBLISH_EVERYTHING

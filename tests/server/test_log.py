@@ -428,6 +428,28 @@ def test_a_prune_keeps_the_newest(log: EventLog) -> None:
     assert log.append(_typed("g")).ids == [7]
 
 
+def test_a_log_says_how_much_it_holds(log: EventLog) -> None:
+    empty = log.status()
+    assert (empty.head, empty.events, empty.oldest_us) == (0, 0, 0)
+    before = now_us()
+    log.append(_typed(*"abcdef"))
+    full = log.status()
+    assert (full.head, full.events) == (6, 6)
+    assert before <= full.oldest_us <= now_us()
+    assert full.size_bytes > 0
+    log.append([new_event("a", "x" * 10_000) for _ in range(20)])
+    assert log.status().size_bytes > full.size_bytes + 100_000
+    between = now_us()
+    log.append(_typed("g"))
+    log.prune(between, 1000)
+    kept = log.status()
+    assert (kept.head, kept.events) == (27, 1)
+    assert between <= kept.oldest_us <= now_us()
+    log.prune(FAR, 1)
+    assert log.status()[:2] == (27, 0)
+    assert log.status().oldest_us == 0
+
+
 def test_head_before_returns_the_head_at_a_time(log: EventLog) -> None:
     assert log.head_before(FAR) == log.head_before(0) == 0
     log.append(_typed("a", "b"))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from flask_sse_sink import create_app, metrics
+from flask_sse_sink import __version__, create_app, metrics
 from flask_sse_sink.extension import runtime_of
 from flask_sse_sink.metrics import multiprocess
 from support.processes import ROOT, gunicorn_command
+from support.redis_server import in_memory
 from support.server import Server
 from support.waiting import wait_until
 
@@ -220,3 +223,37 @@ def test_a_folder_that_is_missing_is_made_for_the_server(tmp_path: Path) -> None
         assert server.post({"event_type": "a"}) == [3]
     assert "metrics can't be read: " in server.log
     assert "Traceback" not in server.log, server.log
+
+
+def test_the_metrics_tell_of_the_log_and_of_what_the_workers_can_carry(tmp_path: Path) -> None:
+    with Server(tmp_path, {"database": {"retention": 0}}) as server:
+        server.wait_for_metrics({"sse_sink_max_clients": 200, "sse_sink_log_head_id": 0})
+        began = time.time()
+        server.post([{"event_type": "a.b"}] * 3)
+        with server.connection() as producer:
+            producer.post({"event_type": "a.b"})
+        found = server.metrics()
+        assert found['sse_sink_ingest_seconds_count{status="201"}'] == 2
+        assert found["sse_sink_log_available"] == 1
+        assert (found["sse_sink_log_head_id"], found["sse_sink_log_events"]) == (4, 4)
+        assert found["sse_sink_log_bytes"] > 4096
+        assert began - 1 < found["sse_sink_log_oldest_timestamp_seconds"] < time.time() + 1
+        python = platform.python_version()
+        labels = f'log="sqlite",python="{python}",version="{__version__}"'
+        assert found[f"sse_sink_build_info{{{labels}}}"] == 1
+        # Whichever worker is asked, and however many ended before.
+        for pid in server.workers():
+            server.kill(pid)
+        wait_until(lambda: server.answers("/readyz") == 200, "a new worker is there")
+        server.wait_for_metrics({"sse_sink_max_clients": 200, "sse_sink_log_head_id": 4})
+        (folder,) = Path("/dev/shm").glob(f"sse-sink-metrics-{server.pid}")
+        pids = {path.stem.rpartition("_")[2] for path in folder.glob("*_*.db")} - {"0"}
+        assert pids <= set(map(str, server.workers()))
+
+
+def test_a_log_that_is_away_is_told_with_what_was_known_of_it(tmp_path: Path) -> None:
+    with in_memory() as redis, Server(tmp_path, {"database": {"url": redis.url}}) as server:
+        server.post([{"event_type": "a.b"}] * 3)
+        server.wait_for_metrics({"sse_sink_log_available": 1, "sse_sink_log_head_id": 3})
+        redis.stop()
+        server.wait_for_metrics({"sse_sink_log_available": 0, "sse_sink_log_head_id": 3})

@@ -16,7 +16,15 @@ from flask_sse_sink.config.settings import DatabaseSettings
 from flask_sse_sink.event import NewEvent, Source, encode_envelope
 from flask_sse_sink.exceptions import ConfigError
 from flask_sse_sink.filters import Filter
-from flask_sse_sink.log import Appended, EventLog, Page, Record, StoredEnvelope, open_log
+from flask_sse_sink.log import (
+    Appended,
+    EventLog,
+    LogStatus,
+    Page,
+    Record,
+    StoredEnvelope,
+    open_log,
+)
 from flask_sse_sink.log.protocol import FAR_FUTURE_US, BeforePrune, iso, now_us, prune_all
 from support.apps import Listen, MakeApp, publish
 
@@ -74,6 +82,9 @@ class ToyLog:
 
     def head(self) -> int:
         return len(self._envelopes)
+
+    def status(self) -> LogStatus:
+        return LogStatus(self.head(), self.head(), 0, 0)
 
     def head_before(self, before_us: int) -> int:
         return 0

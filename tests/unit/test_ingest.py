@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from flask_sse_sink import metrics
 from flask_sse_sink.extension import runtime_of
 from support.apps import Listen, MakeApp
 from support.examples import at_most
@@ -335,3 +337,33 @@ def test_no_depth_of_nesting_is_a_server_error(make_app: MakeApp, key: str) -> N
         body = f'{{"event_type":"a","{key}":{deep}}}'
         answer = client.post("/ingest", data=body, content_type="application/json")
         assert answer.status_code in (201, 400), (depth, answer.status_code)
+
+
+def test_requests_that_publish_are_counted_by_their_status(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(ingest={"tokens": ["right-token"]})
+
+    def counted() -> dict[str, float]:
+        lines = metrics.expose("")[0].decode().splitlines()
+        found = [re.match(r'sse_sink_ingest_seconds_count{status="(\d+)"} (.*)', n) for n in lines]
+        return {each[1]: float(each[2]) for each in found if each}
+
+    before = counted()
+
+    def sent(body: bytes, token: str = "right-token") -> int:
+        return post(app, body, Authorization=f"Bearer {token}").status_code
+
+    event = json.dumps({"event_type": "a", "event_id": "1"}).encode()
+    assert [sent(body) for body in (event, event, b"[", b"{}")] == [201, 200, 400, 422]
+    assert sent(event, "wrong-token") == 401
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(runtime_of(app).log, "append", fail)
+    assert sent(event) == 500
+    after = counted()
+    more = {status: count - before.get(status, 0) for status, count in after.items()}
+    expected = dict.fromkeys(("200", "201", "400", "401", "422", "500"), 1)
+    assert {status: count for status, count in more.items() if count} == expected

@@ -24,6 +24,7 @@ from ..protocol import (
     PROBE_BYTES,
     Appended,
     BeforePrune,
+    LogStatus,
     Page,
     Record,
     StoredEnvelope,
@@ -163,6 +164,14 @@ class RedisLog:
     def head(self) -> int:
         with self._client.lend() as (db, _):
             return int(db.hget(ABOUT, "head") or 0)
+
+    def status(self) -> LogStatus:
+        with self._client.lend() as (db, _):
+            head = int(db.hget(ABOUT, "head") or 0)
+            events = db.xlen(EVENTS)
+            size_bytes = db.memory_usage(EVENTS) or 0
+            first = db.xrange(EVENTS, "-", "+", count=1)
+        return LogStatus(head, events, size_bytes, int(first[0][1][b"a"]) if first else 0)
 
     def head_before(self, before_us: int) -> int:
         with self._client.lend() as (_, scripts):

@@ -23,6 +23,7 @@ from ..protocol import (
     PROBE_BYTES,
     Appended,
     BeforePrune,
+    LogStatus,
     Page,
     Record,
     StoredEnvelope,
@@ -97,6 +98,14 @@ class SQLiteLog:
     def head(self) -> int:
         with self._connections.reader.lend() as db:
             return queries.head(db)
+
+    def status(self) -> LogStatus:
+        with self._connections.replayer.snapshot() as db:
+            status = queries.status(db)
+        newest = self.path.with_name(self.path.name + "-wal")
+        if newest.exists():
+            status = status._replace(size_bytes=status.size_bytes + newest.stat().st_size)
+        return status
 
     def head_before(self, before_us: int) -> int:
         with self._connections.replayer.snapshot() as db:

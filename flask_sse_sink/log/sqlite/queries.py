@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ...event import Event
-from ..protocol import Record, StoredEnvelope
+from ..protocol import LogStatus, Record, StoredEnvelope
 
 
 def head(db: sqlite3.Connection) -> int:
@@ -27,6 +27,20 @@ def oldest(db: sqlite3.Connection) -> int:
     """Return the lowest id that is kept; where none is, the next id to be given."""
     id: int | None = db.execute("SELECT min(id) FROM events").fetchone()[0]
     return head(db) + 1 if id is None else id
+
+
+def status(db: sqlite3.Connection) -> LogStatus:
+    """Return how much the database holds, without what is only in its write-ahead log."""
+    newest = head(db)
+    (size_bytes,) = db.execute(
+        "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+    ).fetchone()
+    first = db.execute("SELECT id, created_at FROM events ORDER BY id LIMIT 1").fetchone()
+    if first is None:
+        return LogStatus(newest, 0, size_bytes, 0)
+    # Ids have no gaps, and counting the rows would read them all.
+    (last,) = db.execute("SELECT max(id) FROM events").fetchone()
+    return LogStatus(newest, last - first[0] + 1, size_bytes, first[1])
 
 
 def envelopes(db: sqlite3.Connection, after: int, limit: int) -> list[StoredEnvelope]:

@@ -53,8 +53,18 @@ _skip = msgspec.json.Decoder(Raw).decode
 _split = msgspec.json.Decoder(list[Raw]).decode
 
 
-def _one_line(text: bytes | Raw) -> str:
-    return msgspec.json.format(bytes(text), indent=-1).decode()
+def json_text(text: bytes | Raw) -> str:
+    """Return JSON as one line of text, without its white space.
+
+    Text that nests too deeply must neither fail in the middle of a commit, nor where it is read
+    again, in a thread that may be deeper in calls. So its depth is checked here.
+
+    :raises RecursionError: it nests too deeply.
+    """
+    line = msgspec.json.format(bytes(text), indent=-1).decode()
+    if line.count("[") + line.count("{") > _RESERVED_DEPTH:
+        _skip(b"[" * _RESERVED_DEPTH + line.encode() + b"]" * _RESERVED_DEPTH)
+    return line
 
 
 def new_event(event_type: str, data: Any = UNSET, **fields: Any) -> NewEvent:
@@ -117,7 +127,7 @@ def decode(body: bytes, source: str = DEFAULT_SOURCE) -> list[NewEvent]:
 
     :raises InvalidEvent: not JSON, or not events; every wrong event is named by its index.
     """
-    body = _text(body)
+    body = as_text(body)
     try:
         submitted = _decode_any(body)
         if isinstance(submitted, list):
@@ -126,7 +136,7 @@ def decode(body: bytes, source: str = DEFAULT_SOURCE) -> list[NewEvent]:
     except msgspec.ValidationError:
         raise _invalid(body) from None
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _malformed(error) from None
+        raise not_json(error) from None
 
 
 def decode_lines(body: bytes, source: str = DEFAULT_SOURCE) -> list[NewEvent]:
@@ -139,7 +149,7 @@ def decode_lines(body: bytes, source: str = DEFAULT_SOURCE) -> list[NewEvent]:
     events: list[NewEvent] = []
     faults: list[Fault] = []
     malformed = False
-    lines = ((n, line) for n, line in enumerate(_text(body).split(b"\n"), 1) if line.strip())
+    lines = ((n, line) for n, line in enumerate(as_text(body).split(b"\n"), 1) if line.strip())
     for index, (number, line) in enumerate(lines):
         try:
             events.append(_completed(_decode_one(line), source))
@@ -147,7 +157,7 @@ def decode_lines(body: bytes, source: str = DEFAULT_SOURCE) -> list[NewEvent]:
             faults.append(_fault(error, f"[{index}]"))
         except (msgspec.DecodeError, RecursionError) as error:
             malformed = True
-            faults.append(Fault(f"[{index}]", f"line {number}: {_malformed(error)}"))
+            faults.append(Fault(f"[{index}]", f"line {number}: {not_json(error)}"))
         if len(faults) == MAX_FAULTS:
             break
     if faults:
@@ -155,7 +165,11 @@ def decode_lines(body: bytes, source: str = DEFAULT_SOURCE) -> list[NewEvent]:
     return events
 
 
-def _text(body: bytes) -> bytes:
+def as_text(body: bytes) -> bytes:
+    """Return a body without the byte order mark that it may begin with.
+
+    :raises InvalidEvent: it isn't UTF-8.
+    """
     body = body.removeprefix(codecs.BOM_UTF8)
     try:
         # msgspec doesn't decode Raw fields: without this, bad UTF-8 would get into the log.
@@ -169,17 +183,10 @@ def _text(body: bytes) -> bytes:
 def _completed(submission: _Submission, source: str) -> NewEvent:
     """Return the event with a value for each field that may be left out.
 
-    Its texts are made and their depth is checked here, not in the log: text that nests too deeply
-    must neither fail in the middle of a commit, nor where it is read again, in a thread that may
-    be deeper in calls.
-
     :raises RecursionError: ``data`` or ``meta`` nests too deeply.
     """
-    data = "{}" if submission.data is UNSET else _one_line(submission.data)
-    meta = _one_line(_encode(submission.meta)) if submission.meta else "{}"
-    for text in (data, meta):
-        if text.count("[") + text.count("{") > _RESERVED_DEPTH:
-            _skip(b"[" * _RESERVED_DEPTH + text.encode() + b"]" * _RESERVED_DEPTH)
+    data = "{}" if submission.data is UNSET else json_text(submission.data)
+    meta = json_text(_encode(submission.meta)) if submission.meta else "{}"
     occurred_at = submission.occurred_at
     return NewEvent(
         submission.event_type,
@@ -198,7 +205,7 @@ def _invalid(body: bytes) -> InvalidEvent:
         _skip(body)
         return InvalidEvent(list(itertools.islice(_faults(body), MAX_FAULTS)))
     except (msgspec.DecodeError, RecursionError) as error:
-        return _malformed(error)
+        return not_json(error)
 
 
 def _faults(body: bytes) -> Iterator[Fault]:
@@ -214,7 +221,8 @@ def _faults(body: bytes) -> Iterator[Fault]:
             yield _fault(error, label.format(index))
 
 
-def _malformed(error: Exception) -> InvalidEvent:
+def not_json(error: Exception) -> InvalidEvent:
+    """Return the error for a body that isn't JSON, from what decoding it raised."""
     if isinstance(error, RecursionError):
         return InvalidEvent([Fault("", "nested too deeply")], malformed=True)
     text = str(error).removeprefix("JSON is malformed: ")

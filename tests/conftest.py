@@ -133,12 +133,12 @@ def listen(make_app: MakeApp) -> Iterator[Listen]:
 @pytest.fixture(scope="session")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of tests/clients in which npm's packages are installed."""
-    without = "node or npm is missing, so that npm's eventsource can't be tried"
+    without = "node or npm is missing, so that npm's clients can't be tried"
     if not (shutil.which("node") and shutil.which("npm")):
         assert os.environ.get("CI") != "true", without
         pytest.skip(without)
     folder = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "read.mjs"):
+    for name in ("package.json", "read.mjs", "cloudevents.mjs"):
         shutil.copy(Path(__file__).parent / "support" / "clients" / name, folder)
     subprocess.run(
         ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"],

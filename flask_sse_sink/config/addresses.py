@@ -90,6 +90,23 @@ def _nearest_origin(text: str) -> str:
     return origin if _is_origin(origin) else ""
 
 
+class Sender(Value, str):
+    """The name under which a sender of webhooks asks to send events, or ``*`` for every sender."""
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        if isinstance(value, str) and (value == "*" or _HOST_NAME.fullmatch(value)):
+            return cls(value.lower())
+        raise ValueError(
+            f"{show(value)} is not the name of a sender; write it as the sender sends it in "
+            'WebHook-Request-Origin, e.g. eventgrid.azure.net, or "*" for every sender'
+        )
+
+    @staticmethod
+    def schema() -> dict[str, Any]:
+        return {"type": "string", "examples": ["eventgrid.azure.net", "*"]}
+
+
 class Host(Value, str):
     """A host name or an IP address to listen on, without a scheme or port."""
 

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from ..filters import EVERYTHING
 from .access_settings import AccessSettings
-from .addresses import Host, UrlPath
+from .addresses import Host, Sender, UrlPath
 from .values import Interval, Match, Pause, Size, default
 
 #: Where tickets are given, if there is a secret to sign them with.
@@ -124,6 +124,17 @@ class IngestSettings(Struct, frozen=True, kw_only=True):
         Size(2**20)
     )
     max_batch: Annotated[int, Meta(ge=1, description="most events in one request")] = 10_000
+    trace: Annotated[
+        bool,
+        Meta(description="whether a request's `traceparent` and `tracestate` are kept in `meta`"),
+    ] = False
+    webhook_senders: Annotated[
+        list[Sender],
+        Meta(
+            description="senders of webhooks that are told, when they ask, that they may send; "
+            "`*`: every sender"
+        ),
+    ] = msgspec.field(default_factory=lambda: [Sender("*")])
 
 
 class SinkSettings(Struct, frozen=True, kw_only=True):

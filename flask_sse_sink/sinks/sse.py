@@ -24,6 +24,7 @@ from ..stream.admission import Slot
 from ..stream.client import Client
 from ..stream.connection import Connection
 from ..stream.delivery import Delivery
+from ..stream.formats import FORMATS
 from ..stream.membership import Membership
 from ..stream.probe import Probe
 from ..stream.replay import Replay
@@ -59,7 +60,9 @@ class SSE(Sink):
         blueprint = Blueprint(name, __name__, url_prefix=f"/{name}")
         super().__init__(name, blueprint)
         self.settings = settings
-        self.subscribers = Subscribers(name, settings.match.filter, host.memory)
+        self.subscribers = Subscribers(
+            name, settings.match.filter, host.memory, FORMATS[settings.format]
+        )
         self._host = host
         self._response_class: type[Response] | None = None
         mask_tickets(blueprint)

@@ -42,7 +42,7 @@ def encode(
 
 
 def message(id: int, envelope: bytes) -> bytes:
-    """Return the frame of a stored event: its id, and its envelope as one line of JSON.
+    """Return the frame of a stored event: its id, and one line of JSON, such as its envelope.
 
     JSON has no unescaped line end, so that the envelope is a single ``data`` field.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..relay import Relay
 from .client import Client
+from .formats import Format
 from .subscribers import Subscribers
 
 
@@ -16,6 +17,11 @@ class Membership:
         self._subscribers = subscribers
         self._relay = relay
         self._client = client
+
+    @property
+    def format(self) -> Format:
+        """Return what makes the frames of the client's events."""
+        return self._subscribers.format
 
     def join(self) -> int:
         """Let the client have the live events, and return the id that they come after.

@@ -39,6 +39,7 @@ class Replay:
     __slots__ = (
         "_bound",
         "_filter",
+        "_format",
         "_log",
         "_position",
         "after",
@@ -57,6 +58,7 @@ class Replay:
     ) -> None:
         self._log = log
         self._filter = filter
+        self._format = membership.format
         self._bound = bound
         if position is not None and position.since_us is not None:
             # The client gets what comes after its first frame, whatever time it asked for and
@@ -105,7 +107,8 @@ class Replay:
         lost = 0
         if page.gone > start.after and not start.gap_is_known:
             lost = self._add_gap(parts, page, start.after)
-        parts += [frame.message(id, envelope) for id, envelope in page.envelopes]
+        encode = self._format
+        parts += [encode(id, envelope) for id, envelope in page.envelopes]
         self._position = None
         self.after = page.through
         self.at_end = not page.more

@@ -19,6 +19,10 @@ class SSESettings(SinkSettings, frozen=True, kw_only=True):
     path: Annotated[
         UrlPath, Meta(description="appended to `/NAME/`: `/live` on `alerts` is `/alerts/live`")
     ] = default(UrlPath("/"))
+    format: Annotated[
+        Literal["envelope", "cloudevents"],
+        Meta(description="`envelope`, or `cloudevents`: each event as a CloudEvent in JSON"),
+    ] = "envelope"
     max_clients: Annotated[
         int,
         Meta(

@@ -10,10 +10,12 @@ from .. import metrics
 from ..event import Event
 from ..filters import Filter
 from ..filters.index import FilterIndex
+from . import frame
 from .chunk import Chunk, split
 from .client import Client
 from .delivery import Delivery
 from .direct_send import DirectSender
+from .formats import Format
 from .memory import Memory
 
 
@@ -30,12 +32,16 @@ class _Group:
 class Subscribers:
     """The clients of the sink ``name``, grouped by their filters, and the dispatch to them.
 
-    ``match`` is the sink's own filter. An index finds the groups whose filters let an event
-    through. Clients that get the same events of a delivery share one chunk.
+    ``match`` is the sink's own filter, ``format`` what makes its frames. An index finds the groups
+    whose filters let an event through. Clients that get the same events of a delivery share one
+    chunk.
     """
 
-    def __init__(self, name: str, match: Filter, memory: Memory) -> None:
+    def __init__(
+        self, name: str, match: Filter, memory: Memory, format: Format = frame.message
+    ) -> None:
         self.name = name
+        self.format = format
         self._match = match
         self._memory = memory
         self.reset()
@@ -100,7 +106,7 @@ class Subscribers:
     def dispatch(self, delivery: Delivery) -> None:
         """Send to every client the events that the sink's filter and its own let through."""
         for indexes, groups in self._selected(delivery).items():
-            for chunk in split([delivery.frame(n) for n in indexes]):
+            for chunk in split(delivery.frames(indexes, self.format)):
                 self._send(chunk, groups)
 
     def _selected(

@@ -16,7 +16,7 @@ from ..config.settings import IngestSettings
 from ..event import NewEvent, Source
 from ..exceptions import Fault, InvalidEvent, LogUnavailable
 from ..log import Appended
-from . import access, body
+from . import access, body, cloudevents, trace, webhook
 from .body import BodyRefused
 from .problem import problem, public_cause
 from .timed import timed
@@ -26,6 +26,7 @@ _DECODERS = {
     "application/x-ndjson": submission.decode_lines,
     "application/ndjson": submission.decode_lines,
 }
+_ACCEPTED = (*_DECODERS, cloudevents.STRUCTURED, cloudevents.BATCH)
 
 # Characters of the grants that an answer shows.
 _SHOWN = 1000
@@ -60,7 +61,10 @@ def blueprint(
                 grants = _authorize(settings, publishers)
             events = _events(settings, grants.own_source or submission.DEFAULT_SOURCE)
             _check_granted(events, grants)
-            result = publish(events)
+            if settings.trace:
+                events = trace.noted(events, request.environ)
+            # A batch of CloudEvents may be empty.
+            result = publish(events) if events else Appended([], 0)
         except _Refusal as refusal:
             return refusal.response
         except BodyRefused as error:
@@ -80,7 +84,14 @@ def blueprint(
             msgspec.json.encode(answer) + b"\n", status, content_type="application/json"
         )
 
-    endpoint.add_url_rule(settings.path, "ingest", ingest, methods=["POST"])
+    def handshake() -> Response:
+        may_publish = settings.auth == "none" or settings.tokens or publishers.is_configured
+        return webhook.answer(request, settings.webhook_senders if may_publish else ())
+
+    endpoint.add_url_rule(
+        settings.path, "ingest", ingest, methods=["POST"], provide_automatic_options=False
+    )
+    endpoint.add_url_rule(settings.path, "handshake", handshake, methods=["OPTIONS"])
     return endpoint
 
 
@@ -160,24 +171,36 @@ def _events(settings: IngestSettings, source: str) -> list[NewEvent]:
     """
     # Flask's `request` looks up the request of this thread each time that it is used.
     current: Request = request._get_current_object()  # type: ignore[attr-defined] # a proxy
-    # The header as most producers send it; Werkzeug's reading of its parameters costs much more.
-    decode = _DECODERS.get(current.environ.get("CONTENT_TYPE", "")) or _DECODERS.get(
-        current.mimetype
-    )
+    decode = _decoder(current)
+    events = decode(body.read(current, settings.max_body), source)
+    if len(events) > settings.max_batch:
+        detail = f"{len(events)} events; send at most {settings.max_batch} (ingest.max_batch)"
+        raise _Refusal(problem(413, "Too many events", detail))
+    if not events and current.mimetype != cloudevents.BATCH:
+        raise _Refusal(problem(422, "No event", "the body holds no event; send one or more"))
+    return events
+
+
+def _decoder(current: Request) -> cloudevents.Decode:
+    """Return what decodes the request's body.
+
+    :raises _Refusal: its content type isn't known.
+    """
+    if not cloudevents.is_binary(current.environ):
+        # The header as most producers send it; Werkzeug's reading of its parameters costs more.
+        plain = _DECODERS.get(current.environ.get("CONTENT_TYPE", ""))
+        if plain is not None:
+            return plain
+    decode = cloudevents.decoder(current) or _DECODERS.get(current.mimetype)
     if decode is None:
         raise _Refusal(
             problem(
                 415,
                 "Wrong content type",
                 f"{current.mimetype or 'nothing'} can't be read; send "
-                "`Content-Type: application/json`, or application/x-ndjson for one event a line",
-                headers={"Accept": ", ".join(_DECODERS)},
+                "`Content-Type: application/json`, or application/x-ndjson for one event a line, "
+                "or CloudEvents in JSON",
+                headers={"Accept": ", ".join(_ACCEPTED)},
             )
         )
-    events = decode(body.read(current, settings.max_body), source)
-    if len(events) > settings.max_batch:
-        detail = f"{len(events)} events; send at most {settings.max_batch} (ingest.max_batch)"
-        raise _Refusal(problem(413, "Too many events", detail))
-    if not events:
-        raise _Refusal(problem(422, "No event", "the body holds no event; send one or more"))
-    return events
+    return decode

@@ -27,6 +27,7 @@ WORDS: dict[type, str] = {
     addresses.UrlPath: "path",
     addresses.Host: "host name or address",
     addresses.Origin: "origin",
+    addresses.Sender: "name",
     grants.Texts: "text, or a list",
     CookieName: "text",
     IssuerKey: "text",
@@ -39,9 +40,12 @@ MORE = {
     "server.direct_send": "[direct send](performance.md#direct-send)",
     "database.url": "[many machines](many-machines.md)",
     "database.retention_hold": "[pulled sinks](pulled-sinks.md#retention)",
+    "ingest.trace": "[traces](cloudevents.md#traces)",
+    "ingest.webhook_senders": "[webhooks](cloudevents.md#webhooks)",
     "access.tokens": "[access](access.md)",
     "access.issuers": "[access](access.md)",
     "sink.NAME.type": "[pulled sinks](pulled-sinks.md#settings)",
+    "sink.NAME.format": "[CloudEvents](cloudevents.md)",
     "sink.NAME.replay": "[replay](replay.md)",
     "sink.NAME.access": "[access](access.md)",
 }
@@ -165,6 +169,8 @@ def _written(value: Any) -> str:
         return "{" + ", ".join(f"{name}: {text}" for name, text in pairs) + "}"
     if isinstance(value, (Secrets, TokenDigest, IssuerKey, grants.Texts)):
         return ""
+    if isinstance(value, list):
+        return "[" + ", ".join(_written(item) for item in value) + "]"
     plain = str(value) if isinstance(value, str) else value
     if plain == "":
         return ""

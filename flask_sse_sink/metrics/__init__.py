@@ -5,7 +5,7 @@ up. Without such a folder, a process reports only its own counts.
 """
 
 from .counters import Metrics, SinkMetrics, access_refused, connection_ended, get
-from .exposition import expose
+from .exposition import expose, of_sinks
 from .failsafe import FOLDER_VARIABLE
 from .multiprocess import check_folder, discard, fold, prepare
 from .pulled import PulledMetrics, pulled
@@ -24,6 +24,7 @@ __all__ = [
     "expose",
     "fold",
     "get",
+    "of_sinks",
     "prepare",
     "pulled",
     "server",

@@ -70,6 +70,12 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
             "once; above it the fullest queues lose their oldest frames"
         ),
     ] = default(Size(256 * 2**20))
+    console: Annotated[
+        bool,
+        Meta(
+            description="whether browsers get the live console, at `/` and at the paths of streams"
+        ),
+    ] = True
 
 
 class DatabaseSettings(Struct, frozen=True, kw_only=True):

@@ -9,9 +9,10 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from ..extension import SSESink, runtime_of
-from ..web import health, metrics, viewer
+from ..web import console, front_page, health, metrics
 from ..web.browser_module import browser_module
 from ..web.problem import problem
+from .console import add_pages, open_sinks
 
 
 def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
@@ -29,9 +30,17 @@ def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
     )
     app.register_blueprint(metrics.blueprint(lambda: runtime_of(app).report()))
     app.register_blueprint(browser_module())
+    app.register_blueprint(
+        console.blueprint(
+            lambda: runtime_of(app).settings.server.console,
+            lambda: open_sinks(runtime_of(app)),
+            lambda: runtime_of(app).report(),
+        )
+    )
     sse.init_app(app, config)
     settings = runtime_of(app).settings
-    app.register_blueprint(viewer.blueprint(settings))
+    page = add_pages(app, runtime_of(app)) if settings.server.console else None
+    app.register_blueprint(front_page.blueprint(settings, page))
     if proxies := settings.server.proxies:
         fixed = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)
         app.wsgi_app = fixed  # type: ignore[method-assign] # Flask's own way to add middleware

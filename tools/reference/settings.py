@@ -38,6 +38,7 @@ WORDS: dict[type, str] = {
 #: Where more is said of a setting.
 MORE = {
     "server.direct_send": "[direct send](performance.md#direct-send)",
+    "server.console": "[the console](console.md)",
     "database.url": "[many machines](many-machines.md)",
     "database.retention_hold": "[pulled sinks](pulled-sinks.md#retention)",
     "ingest.trace": "[traces](cloudevents.md#traces)",

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 PYTHON_VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 
-.PHONY: serve quick units test lower pythons units-and-servers soak bench lint dist docs clean
+.PHONY: serve quick units test lower pythons units-and-servers soak bench lint dist docs screenshots clean
 
 # The server: the pinned packages, an ingest token in .env, gunicorn on the address in config.yaml.
 serve: $(VENV)/.serve .env
@@ -87,6 +87,10 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m tools.declarations
 	$(BIN)/python -m tools.reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The pictures of the console in docs/images.
+screenshots: $(VENV)/.docs
+	PYTHONPATH=tests $(BIN)/python -m tools.screenshots
 
 clean:
 	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \

@@ -164,3 +164,14 @@ def test_commands_go_on_after_a_backslash_and_within_quotes(tmp_path: Path) -> N
 )
 def test_what_is_printed_is_compared(expected: str, printed: str, is_shown: bool) -> None:
     assert shows(expected, printed) is is_shown
+
+
+def test_a_command_in_the_background_that_ends_is_noticed(tmp_path: Path) -> None:
+    page = page_with(
+        tmp_path,
+        "<!-- in the background -->\n```console\n$ true\n```\n\n```console\n$ sleep 0.5\n```\n",
+    )
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    with Terminal(folder, list(blocks(page))) as terminal, pytest.raises(AssertionError):
+        terminal.run()

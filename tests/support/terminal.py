@@ -71,7 +71,8 @@ class Running:
         wait_until(lambda: self.printed, f"{self.command.text} prints something", _PATIENCE)
 
     def check(self) -> None:
-        """Wait until it has printed what the page says."""
+        """Wait until it has printed what the page says; without that, it must still be open."""
+        assert self.command.printed or not self.is_gone, f"{self.command}\nended: {self.printed}"
         try:
             wait_until(
                 lambda: shows(self.command.printed, self.printed, whole=False),
@@ -87,6 +88,8 @@ class Running:
             os.killpg(self._process.pid, signal.SIGTERM)
         try:
             self._process.wait(WAIT_SECONDS)
+            # A server that bash started removes its files when it ends by itself.
+            wait_until(lambda: not group_members(self._process.pid), f"{self.command.text} ends")
         finally:
             kill_all(group_members(self._process.pid))
             self._process.wait(WAIT_SECONDS)
@@ -232,8 +235,8 @@ class Terminal:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         inherited = environment(self._folder / "config.yaml", **more)
-        kept_back = {"CI", "SSE_SINK_CONFIG", "PYTHONPATH", *SECRETS}
-        return {name: value for name, value in inherited.items() if name not in kept_back}
+        kept_back = ("CI", "SSE_SINK_", "PYTHONPATH", "PYTEST_", "COV", *SECRETS)
+        return {k: v for k, v in inherited.items() if not k.startswith(kept_back)}
 
     def __enter__(self) -> Self:
         return self

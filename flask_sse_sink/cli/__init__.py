@@ -10,12 +10,15 @@ from .demo import demo
 from .doctor import doctor
 from .events import events
 from .explain import explain
+from .export import export
 from .group import CommandGroup, version_option
+from .import_ import import_
 from .publish import publish
 from .pull import pull
 from .pulls import pulls
 from .revoke import revocations, revoke, unrevoke
 from .schema import schema
+from .stats import stats
 from .tail import tail
 from .token import token
 
@@ -27,6 +30,9 @@ COMMANDS = (
     schema,
     publish,
     events,
+    export,
+    import_,
+    stats,
     tail,
     copy,
     demo,

@@ -13,7 +13,7 @@ import msgspec
 from flask.cli import with_appcontext
 
 from ..submission import new_event
-from .options import current_runtime
+from .options import current_runtime, log_of
 
 
 @click.command()
@@ -29,6 +29,7 @@ from .options import current_runtime
 def demo(rate: float, count: int | None) -> None:
     """Publish sample events until stopped with Ctrl-C."""
     runtime = current_runtime()
+    log_of(runtime)
     click.echo("Publishing; stop with Ctrl-C.", err=True)
     try:
         for event_type, entity_id, data in itertools.islice(_samples(), count):

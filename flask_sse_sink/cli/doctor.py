@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import click
@@ -12,12 +11,7 @@ from ..config.addresses import Origin
 from ..doctor.examination import Options, examine
 from ..doctor.report import Report
 from ..doctor.target import BadUrl, Target
-from .options import token_option
-
-# Rule: RFC 9110, 5.1 and 5.5. A message must not show what stands there: it may be a secret.
-_HEADER = re.compile(
-    r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)"
-)
+from .server_options import header_option, token_option, with_token
 
 
 def _origin(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
@@ -30,18 +24,6 @@ def _origin(context: click.Context, parameter: click.Parameter, value: str | Non
     return origin
 
 
-def _headers(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> list[tuple[str, str]]:
-    headers = []
-    for value in values:
-        parts = _HEADER.fullmatch(value)
-        if parts is None:
-            raise click.BadParameter("it is no header; write e.g. 'X-Tenant: acme'")
-        headers.append((parts[1], parts[2]))
-    return headers
-
-
 @click.command()
 @click.argument("url", required=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of text.")
@@ -52,14 +34,7 @@ def _headers(
     help="Look as a page of this origin does, e.g. https://app.example.",
 )
 @token_option
-@click.option(
-    "--header",
-    "headers",
-    metavar="HEADER",
-    multiple=True,
-    callback=_headers,
-    help="Send this header, too, e.g. 'X-Tenant: acme'; may be repeated.",
-)
+@header_option
 @click.option(
     "--seconds",
     default=60.0,
@@ -86,14 +61,8 @@ def doctor(url: str, as_json: bool, headers: list[tuple[str, str]], **how: Any) 
 def _examined(
     url: str, headers: list[tuple[str, str]], token: str, origin: str, seconds: float
 ) -> Report:
-    if token:
-        if any(name.lower() == "authorization" for name, _ in headers):
-            raise click.UsageError(
-                "--header gives an Authorization beside --token (or SSE_SINK_TOKEN); give one"
-            )
-        headers = [*headers, ("Authorization", f"Bearer {token}")]
     try:
-        target = Target.parse(url, headers)
+        target = Target.parse(url, with_token(headers, token))
     except BadUrl as error:
         raise click.BadParameter(str(error), param_hint="URL") from None
     return examine(target, Options(origin, seconds, _tell))

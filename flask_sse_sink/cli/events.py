@@ -13,7 +13,7 @@ from ..filters import Filter
 from ..log import EventLog
 from ..stream.replay import PAGE
 from ..stream.subscription import ResumePosition
-from .options import Query, Since, current_runtime, filter_of, filter_options, since_option
+from .options import Query, Since, current_runtime, filter_of, filter_options, log_of, since_option
 
 _NEWEST = 10
 
@@ -32,12 +32,12 @@ def events(
 ) -> None:
     """Print the newest events of the log, or those since then, one line of JSON each."""
     filter = filter_of(query)
-    log = current_runtime().log
+    log = log_of(current_runtime())
     try:
         if since is None:
             envelopes = _newest(log, filter, count or _NEWEST)
         else:
-            position = _position(log, since.position)
+            position = position_in(log, since.position)
             envelopes = itertools.islice(_stored(log, position, filter), count)
         for envelope in envelopes:
             click.echo(envelope)
@@ -45,7 +45,7 @@ def events(
         log.close()
 
 
-def _position(log: EventLog, position: ResumePosition) -> ResumePosition:
+def position_in(log: EventLog, position: ResumePosition) -> ResumePosition:
     """Return a position with an id, which stands for the time if there is one."""
     if position.since_us is None:
         return position

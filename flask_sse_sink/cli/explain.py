@@ -22,7 +22,8 @@ from ..explaining import explain as explain_event
 from ..log.protocol import iso, now_us
 from ..runtime import Runtime
 from ..submission import new_event
-from .options import current_runtime, token_option
+from .options import current_runtime
+from .server_options import token_option
 
 _PAGE = 1000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -35,6 +36,12 @@ class CommandGroup(AppGroup):
             return super().invoke(ctx)
         except SSESinkError as error:
             raise failure(error) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                # Whoever read the output has gone, e.g. `head`; click ends quietly.
+                raise
+            name = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{name}{error.strerror or error}") from error
         except SystemExit as end:
             if end.code != _APP_NOT_LOADED:
                 raise

@@ -4,21 +4,54 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 from flask import current_app
+from flask.cli import ScriptInfo
 
 from ..config import loading
+from ..config.databases import MEMORY_URL, is_in_memory
+from ..config.settings import Settings
 from ..extension import runtime_of
 from ..filters import ENTITY_ID, EVENT_TYPE, SOURCE, Filter, MalformedQuery, parse_query
 from ..filters.exact import repeated_to_stay_whole
+from ..log import EventLog
 from ..runtime import Runtime
 from ..stream.since import parse_since
 from ..stream.subscription import ResumePosition, parse_position
+
+
+def load_runtime(ctx: click.Context) -> Runtime:
+    """Return what runs for the app, which is loaded now: a command that needs no app asks not.
+
+    :raises click.ClickException: the app has no SSESink.
+    """
+    try:
+        return runtime_of(ctx.ensure_object(ScriptInfo).load_app())
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def log_of(runtime: Runtime) -> EventLog:
+    """Return the configured log, which this process shares with the server.
+
+    :raises click.ClickException: the log is in the memory of the server.
+    """
+    if is_in_memory(runtime.settings.database):
+        raise click.ClickException(
+            f"the log is in the memory of the server's process ({MEMORY_URL}); name a file in "
+            "database.url, or ask the server: `publish --url`, `tail`, `stats`"
+        )
+    return runtime.log
+
+
+def own_url(settings: Settings) -> str:
+    """Return the address under which the configured server is found on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.server.host, settings.server.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
 
 
 def current_runtime() -> Runtime:
@@ -45,31 +78,6 @@ config_option = click.option(
     callback=_use_config,
     expose_value=False,
     help="The configuration file; by default config.yaml, or the one in SSE_SINK_CONFIG.",
-)
-
-
-# What a header can carry as a token: more than its rule, RFC 9110, 11.2 "token68", allows.
-_TOKEN = re.compile(r"[!-~]*")
-
-
-def _token(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """Return the token, whose text never stands in a message.
-
-    :raises click.BadParameter: a header can't carry it.
-    """
-    if not _TOKEN.fullmatch(value):
-        raise click.BadParameter("the token has a space, or a character outside of ASCII")
-    return value
-
-
-token_option = click.option(
-    "--token",
-    metavar="T",
-    envvar="SSE_SINK_TOKEN",
-    default="",
-    callback=_token,
-    help="A token for a sink with `access: token`; better in the variable SSE_SINK_TOKEN, "
-    "because others on the machine see a command's options.",
 )
 
 

@@ -16,7 +16,8 @@ from flask.cli import with_appcontext
 
 from ..sinks.http_pull import HttpPull
 from .completion import pulled_sinks
-from .options import current_runtime
+from .options import current_runtime, own_url
+from .server_options import url_option
 
 _WAIT_SECONDS = 30
 _FIRST_DELAY_SECONDS = 1.0
@@ -40,7 +41,7 @@ _LONGEST_DELAY_SECONDS = 300.0
     show_default=True,
     help="Seconds of a lease.",
 )
-@click.option("--url", metavar="URL", help="The server's address; by default as configured.")
+@url_option("The server's address; by default as configured.")
 @click.option("--token", envvar="SSE_SINK_TOKEN", help="A token with a grant to read the sink.")
 @click.option("-n", "count", type=click.IntRange(1), help="Stop after so many batches.")
 @with_appcontext
@@ -64,8 +65,7 @@ def pull(
     if not isinstance(sink, HttpPull):
         names = [each for each, it in runtime.sinks.items() if isinstance(it, HttpPull)]
         raise click.BadParameter(f"no such pulled sink; there are {', '.join(names) or 'none'}")
-    server = runtime.settings.server
-    base = (url or f"http://{server.host}:{server.port}").rstrip("/") + f"/{name}"
+    base = (url or own_url(runtime.settings)).rstrip("/") + f"/{name}"
     paths = sink.settings.path
     wait = min(_WAIT_SECONDS, sink.settings.max_wait)
     consumer = _Consumer(base, paths.extract, paths.mark_processed, token)

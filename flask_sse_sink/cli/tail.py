@@ -4,64 +4,130 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import subprocess
+import sys
+from typing import Any
 from urllib.parse import urlencode
 
 import click
 import msgspec
-from flask.cli import with_appcontext
 
 from ..config.settings import Settings
 from ..config.sink_types import SINK_TYPES
 from ..event import decode_envelope
 from ..stream.settings import SSESettings
 from .completion import streaming_sinks
-from .options import Query, Since, current_runtime, filter_options, since_option, token_option
+from .options import Query, Since, filter_options, load_runtime, own_url, since_option
+from .server_options import header_option, needs, token_option, url_option, with_token
+from .texts import printable, url_problem
 
 
 @click.command()
-@click.argument("sink", shell_complete=streaming_sinks)
+@click.argument("sink", metavar="SINK|URL", shell_complete=streaming_sinks)
 @filter_options
 @since_option
 @click.option("--json", "as_json", is_flag=True, help="Whole envelopes, one a line.")
-@click.option("--url", metavar="URL", help="The server's address; by default as configured.")
+@click.option(
+    "--exec",
+    "command",
+    metavar="COMMAND",
+    help="Run by the shell for each event, which it gets on its standard input.",
+)
+@url_option("The address of the server with this SINK; by default as configured.")
 @token_option
+@click.option(
+    "--ticket",
+    envvar="SSE_SINK_TICKET",
+    metavar="T",
+    help="A ticket in place of a token; better in the variable SSE_SINK_TICKET.",
+)
+@header_option
+@click.option(
+    "--retries",
+    type=click.IntRange(0),
+    help="Give up after so many attempts in a row without an event; by default never.",
+)
 @click.option("-n", "count", type=click.IntRange(1), help="Stop after so many events.")
-@with_appcontext
-def tail(
-    sink: str,
-    query: Query,
-    since: Since | None,
-    as_json: bool,
-    url: str | None,
-    token: str,
-    count: int | None,
-) -> None:
-    """Print the events of SINK as they come, from the running server; reconnects by itself.
+@click.pass_context
+def tail(ctx: click.Context, /, sink: str, **options: Any) -> None:
+    """Print the events of a SINK, or of any event stream's URL, as they come.
 
-    With `replay` on the sink, a reconnect misses nothing, and `--since` begins in the past.
+    It reconnects by itself. With `replay` on the sink, a reconnect misses nothing, and `--since`
+    begins in the past.
     """
-    try:
-        # An optional dependency.
+    with needs("cli"):
         from .stream_reader import read
-    except ImportError as error:
-        raise click.ClickException(
-            "tail needs one more library: pip install 'flask-sse-sink[cli]'"
-        ) from error
-    settings = current_runtime().settings
-    server = settings.server
-    base = url or f"http://{server.host}:{server.port}"
-    address = base.rstrip("/") + _stream_path(settings, sink)
-    if since is not None:
-        _check_replay(settings, sink)
-        query[since.parameter] = [since.text]
-    if parameters := urlencode(query, doseq=True):
-        address += "?" + parameters
+    headers = dict(with_token(options["headers"], options["token"]))
+    address = _address(ctx, sink, options)
+    show = _Printer(options["as_json"]) if not options["command"] else _Runner(options["command"])
     with (
-        contextlib.closing(read(address, token)) as messages,
+        contextlib.closing(read(address, headers, options["retries"])) as events,
         contextlib.suppress(KeyboardInterrupt),
     ):
-        for data in itertools.islice(messages, count):
-            click.echo(data if as_json else line(data))
+        for event in itertools.islice(events, options["count"]):
+            show(event)
+    if isinstance(show, _Runner) and show.failed:
+        raise click.ClickException(f"the command failed for {show.failed} events")
+
+
+class _Printer:
+    """Prints events."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._is_terminal = sys.stdout.isatty()
+
+    def __call__(self, event: Any) -> None:
+        text = event.data if self._as_json else line(event.data)
+        click.echo(printable(text) if self._is_terminal else text)
+
+
+class _Runner:
+    """Runs a command for each event; ``failed`` counts those for which it failed."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self.failed = 0
+
+    def __call__(self, event: Any) -> None:
+        variables = {"SSE_EVENT": event.event, "SSE_EVENT_ID": event.last_event_id or ""}
+        done = subprocess.run(
+            self._command,
+            shell=True,
+            input=event.data.encode() + b"\n",
+            env={**os.environ, **variables},
+            check=False,
+        )
+        if done.returncode:
+            self.failed += 1
+            id = f" {event.last_event_id}" if event.last_event_id else ""
+            click.echo(f"event{id}: the command exited with {done.returncode}", err=True)
+
+
+def _address(ctx: click.Context, sink: str, options: dict[str, Any]) -> str:
+    """Return the URL of the stream, with what the options narrow it to."""
+    query: Query = {name: values for name, values in options["query"].items() if values}
+    since: Since | None = options["since"]
+    if "://" in sink:
+        if options["url"] is not None:
+            raise click.UsageError("name a URL, or a SINK with --url, not both")
+        if problem := url_problem(sink):
+            raise click.BadParameter(problem, param_hint="URL")
+        address = sink.partition("#")[0]
+    else:
+        settings = load_runtime(ctx).settings
+        path = _stream_path(settings, sink)
+        address = (options["url"] or own_url(settings)).rstrip("/") + path
+        if since is not None:
+            _check_replay(settings, sink)
+    if since is not None:
+        query[since.parameter] = [since.text]
+    if options["ticket"]:
+        query["ticket"] = [options["ticket"]]
+    if parameters := urlencode(query, doseq=True):
+        address += ("&" if "?" in address else "?") + parameters
+    return address
 
 
 def _stream_path(settings: Settings, sink: str) -> str:

@@ -19,6 +19,7 @@ from werkzeug.serving import make_server
 
 from flask_sse_sink import create_app
 from flask_sse_sink.extension import runtime_of
+from flask_sse_sink.log.sqlite import SQLiteLog
 from flask_sse_sink.submission import new_event
 from support.redis_server import RedisServer
 
@@ -122,7 +123,7 @@ def _check_unknown(app: Flask, token: str | None, *words: str) -> None:
     with _left_to_the_collector():
         unknown = run(app, *words, token=token)
         assert unknown.exit_code == 1
-        assert "answered 401; name a token that is valid" in unknown.output
+        assert "put a token that is valid into SSE_SINK_TOKEN" in unknown.output
         assert "a-wrong-token" not in unknown.output
         del unknown
 
@@ -152,7 +153,11 @@ def test_a_log_is_copied_and_gone_on_with(
     # And into another file, from there.
     back = ("copy", "--from", redis_server.url, "--to", "sqlite:///back.db")
     assert "Copied up to event 701.\n" in run(app, *back).stderr
-    other = run(app, "copy", "--from", "sqlite:///none.db", "--to", redis_server.url)
+    (tmp_path / "other").mkdir()
+    other_log = SQLiteLog(tmp_path / "other" / "o.db")
+    other_log.append([new_event("a")])
+    other_log.close()
+    other = run(app, "copy", "--from", "sqlite:///other/o.db", "--to", redis_server.url)
     assert other.exit_code == 1
     assert "name an empty one" in other.output
     assert "Traceback" not in other.output

@@ -161,7 +161,7 @@ def test_tail_asks_for_what_its_options_say(
 ) -> None:
     addresses: list[str] = []
 
-    def read(address: str, token: str) -> Iterator[str]:
+    def read(address: str, headers: dict[str, str], retries: int | None) -> Iterator[str]:
         addresses.append(address)
         yield from ()
 

@@ -246,3 +246,21 @@ def test_copy_refuses_what_is_no_copy(
     assert message in done.stderr
     assert not (tmp_path / "none.db").exists() and not (tmp_path / "b.db").exists()
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("publish", "a"), ("export",), ("import", "-"), ("events",), ("demo", "-n", "1")],
+    ids=lambda words: words[0],
+)
+def test_a_log_in_the_servers_memory_is_out_of_reach(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("database: {url: 'sqlite:///:memory:'}\ningest: {auth: none}\nsink: {sse: }\n")
+    app = create_app(file)
+    done = run(app, *words)
+    runtime_of(app).close()
+    assert done.exit_code == 1
+    assert "in the memory of the server's process" in done.stderr
+    assert "Traceback" not in done.output

@@ -177,9 +177,8 @@ function read(address, options, target) {
   }
 
   function wake({ type }) {
-    if (type === "offline") {
-      if (waiting) say(type);
-    } else if (type !== "online" && document.visibilityState === "hidden") return;
+    if (type === "offline") waiting ? say(type) : comeBack(type);
+    else if (type !== "online" && document.visibilityState === "hidden") return;
     // A busy server said when to come back. A connection of the old network may hang.
     else if (waiting ? state !== "busy" : type === "online" && log) open();
     else listen();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from importlib import metadata
 from pathlib import Path
@@ -31,14 +32,20 @@ def browser_module() -> Blueprint:
     module = Blueprint("sse_sink_browser_module", __name__)
     text = FILE.read_bytes()
     version = metadata.version("flask-sse-sink")
+    compressed = gzip.compress(text, mtime=0)
     etag = hashlib.sha256(text).hexdigest()[:32]
 
     @module.get(PATH)
     def sse_sink_js() -> Response:
         response = Response(text, headers=_HEADERS)
+        response.set_etag(etag)
+        response.vary.add("Accept-Encoding")
+        if request.accept_encodings.quality("gzip") > 0:
+            response.set_data(compressed)
+            response.set_etag(f"{etag}-gzip")
+            response.content_encoding = "gzip"
         is_of_this_version = request.args.get("v") == version
         response.headers["Cache-Control"] = _FOR_EVER if is_of_this_version else _REVALIDATED
-        response.set_etag(etag)
         response.make_conditional(request)
         return response
 

@@ -64,6 +64,32 @@ def test_any_other_module_is_asked_for_again(client: FlaskClient, query: str) ->
     assert changed.status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("accepted", "is_compressed"),
+    [
+        ("gzip, deflate, br", True),
+        ("*", True),
+        ("br;q=1, gzip;q=0.2", True),
+        ("gzip;q=0", False),
+        ("identity", False),
+        ("", False),
+    ],
+)
+def test_the_module_is_compressed_for_those_who_accept_that(
+    client: FlaskClient, accepted: str, is_compressed: bool
+) -> None:
+    plain = client.get("/sse-sink.js")
+    response = client.get("/sse-sink.js", headers={"Accept-Encoding": accepted})
+    assert response.headers["Vary"] == "Accept-Encoding"
+    assert (response.headers.get("Content-Encoding") == "gzip") is is_compressed
+    assert (response.headers["ETag"] != plain.headers["ETag"]) is is_compressed
+    assert response.headers["Content-Length"] == str(len(response.data))
+    text = gzip.decompress(response.data) if is_compressed else response.data
+    assert text == FILE.read_bytes()
+    headers = {"Accept-Encoding": accepted, "If-None-Match": response.headers["ETag"]}
+    assert client.get("/sse-sink.js", headers=headers).status_code == 304
+
+
 def test_head_answers_the_headers_of_the_module(client: FlaskClient) -> None:
     response = client.head("/sse-sink.js")
     assert response.data == b""

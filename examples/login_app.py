@@ -1,9 +1,10 @@
 """Notifications for the users of Flask-Login: each reads what is for them, and nothing else.
 
-Run it with `gunicorn -k flask_sse_sink.worker.StreamWorker --threads 200 login_app:app`.
+Run it with `flask --app examples/login_app.py run`, and open http://127.0.0.1:5000/.
 """
 
 import os
+import secrets
 
 from flask import Flask, redirect, request
 from flask_login import (
@@ -18,7 +19,8 @@ from flask_login import (
 from flask_sse_sink import Grants, SSESink
 
 app = Flask(__name__)
-app.secret_key = os.environ["SECRET_KEY"]
+# Set it for more than one process, and for logins that outlive a restart.
+app.secret_key = os.environ.get("SECRET_KEY") or secrets.token_urlsafe(32)
 users = LoginManager(app)
 sse = SSESink(
     app,

@@ -1,21 +1,23 @@
 """Notifications for users whom a session cookie knows; the page gets a URL with a ticket.
 
 The URL works where the cookie isn't sent, too: in a stream from another host, or in a program.
-Run it with `gunicorn -k flask_sse_sink.worker.StreamWorker --threads 200 session_app:app`.
+Run it with `flask --app examples/session_app.py run`, and open http://127.0.0.1:5000/.
 """
 
 import os
+import secrets
 
 from flask import Flask, redirect, render_template_string, request, session
 
 from flask_sse_sink import SSESink
 
 app = Flask(__name__)
-app.secret_key = os.environ["SECRET_KEY"]
+# Set it for more than one process, and for logins that outlive a restart.
+app.secret_key = os.environ.get("SECRET_KEY") or secrets.token_urlsafe(32)
 sse = SSESink(
     app,
     config={
-        "access": {"secret": os.environ["ACCESS_SECRET"]},
+        "access": {"secret": os.environ.get("ACCESS_SECRET") or secrets.token_urlsafe(32)},
         "database": {"url": os.environ.get("DATABASE_URL", "sqlite:///events.db")},
         "sink": {"inbox": {"type": "sse", "access": "token"}},
     },

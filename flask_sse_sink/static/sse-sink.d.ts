@@ -48,7 +48,7 @@ export interface Frame {
 }
 
 /** What `ticket` gives: a ticket, a URL with one, or the answer of `POST /tickets`. */
-export type Ticket = string | { ticket: string } | Response | null | undefined;
+export type Ticket = string | { ticket: string } | { url: string } | Response | null | undefined;
 
 export interface Options<Data = any> {
   /** Is called with each event. */

@@ -249,14 +249,14 @@ function readShared(address, options, page) {
   };
 }
 
-/** Returns a ticket from text, a URL or the server's answer. */
+/** Returns a ticket from text, a URL, or an answer with one of the two. */
 async function readTicket(callback) {
   let given = await callback?.();
   if (given?.json) {
     if (!given.ok) throw { refusal: await readRefusal(given) };
     given = await given.json();
   }
-  given = given?.ticket ?? given;
+  given = given?.ticket ?? given?.url ?? given;
   return /[/?]/.test(given) ? new URL(given, "http://x").searchParams.get("ticket") : given;
 }
 

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import click
+from flask.cli import ScriptInfo
 
 from ..config.addresses import Origin
 from ..doctor.examination import Options, examine
+from ..doctor.local import examine_locally
 from ..doctor.report import Report
 from ..doctor.target import BadUrl, Target
 from .server_options import header_option, token_option, with_token
@@ -25,7 +27,7 @@ def _origin(context: click.Context, parameter: click.Parameter, value: str | Non
 
 
 @click.command()
-@click.argument("url", required=True)
+@click.argument("url", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of text.")
 @click.option(
     "--origin",
@@ -42,13 +44,27 @@ def _origin(context: click.Context, parameter: click.Parameter, value: str | Non
     type=click.FloatRange(10, 86400),
     help="How long to look at most.",
 )
-def doctor(url: str, as_json: bool, headers: list[tuple[str, str]], **how: Any) -> None:
+@click.pass_context
+def doctor(
+    ctx: click.Context,
+    /,
+    url: str | None,
+    as_json: bool,
+    headers: list[tuple[str, str]],
+    **how: Any,
+) -> None:
     """Say whether the stream at URL gets through, and what hinders it.
 
-    Opens streams there as a browser does, and holds two of them. Names what it finds with a code,
-    the likely cause and the cure. The exit status is 1 if it found something.
+    Opens streams there as a browser does, and holds two of them. Without a URL, looks at this
+    machine: configuration, log, disk, limits of the system, and the server if it runs. Names what
+    it finds with a code, the likely cause and the cure; the exit status is 1 then.
     """
-    report = _examined(url, headers, **how)
+    if url is not None:
+        report = _examined(url, headers, **how)
+    elif headers or how["origin"]:
+        raise click.UsageError("--header and --origin are for a URL; name one")
+    else:
+        report = examine_locally(ctx.ensure_object(ScriptInfo).load_app, how["token"])
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=2))
     else:

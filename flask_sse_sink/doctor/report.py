@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-#: What a check came to.
-OK, FOUND, SKIPPED = "ok", "finding", "skipped"
+#: What a check came to. A note is worth knowing, and nothing is wrong.
+OK, FOUND, NOTE, SKIPPED = "ok", "finding", "note", "skipped"
 
 
 class Finding(NamedTuple):
@@ -20,7 +20,7 @@ class Finding(NamedTuple):
 
 
 class Check(NamedTuple):
-    """One thing that was looked at; ``result`` is :data:`OK`, :data:`FOUND` or :data:`SKIPPED`."""
+    """One thing that was looked at; ``result`` says what it came to."""
 
     name: str
     result: str
@@ -54,6 +54,10 @@ class Report:
         """Note a check that found nothing."""
         self.checks.append(Check(name, OK, seen))
 
+    def note(self, name: str, seen: str) -> None:
+        """Note something that is worth knowing, and not wrong."""
+        self.checks.append(Check(name, NOTE, seen))
+
     def skip(self, name: str, seen: str) -> None:
         """Note a check that couldn't be made, and why."""
         self.checks.append(Check(name, SKIPPED, seen))
@@ -77,9 +81,8 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the report as people read it."""
-        if self.url:
-            yield self.url
-            yield ""
+        yield self.url or "this machine"
+        yield ""
         width = max((len(check.name) for check in self.checks), default=0)
         for check in self.checks:
             yield f"  {check.result:<7}  {check.name:<{width}}  {check.seen}"

@@ -32,12 +32,13 @@ def streams_in(threads: int) -> int:
     return max(min(threads - 8, (threads * 10 + 9) // 11), threads // 2)
 
 
-def streams_in_descriptors() -> int:
-    """Return how many streams the process's limit of open files leaves room for."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
+def streams_in_descriptors(limit: int | None = None) -> int:
+    """Return how many streams a limit of open files leaves room for, by default the process's."""
+    if limit is None:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
         return 10**9
-    return max(soft - _OTHER_DESCRIPTORS, soft // 2)
+    return max(limit - _OTHER_DESCRIPTORS, limit // 2)
 
 
 def raise_descriptors(streams: int) -> None:

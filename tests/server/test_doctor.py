@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,10 +96,11 @@ class _Examinations:
         options = Options(origin, SECONDS)
         self._futures[name] = self._pool.submit(examine, Target.parse(url, headers), options)
 
-    def begin_command(self, name: str, *words: str) -> None:
+    def begin_command(self, name: str, config: Path, *words: str) -> None:
+        program = [sys.executable, "-m", "flask_sse_sink", "--config", str(config), "doctor"]
         self._commands[name] = self._pool.submit(
             subprocess.run,
-            [sys.executable, "-m", "flask_sse_sink", "doctor", "--seconds", "10", *words],
+            [*program, "--seconds", "10", *words],
             cwd=ROOT,
             env={**os.environ, "SSE_SINK_TOKEN": TOKEN},
             capture_output=True,
@@ -148,8 +150,10 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
             port = stack.enter_context(scripted(answer, repeated))
             headers = [BEARER] * (name == "hostile")
             examinations.begin(name, f"http://127.0.0.1:{port}/", *headers, origin="")
-        examinations.begin_command("healthy", "--json", server.url("/closed/"))
-        examinations.begin_command("found", f"{at.plain}/no_token/?ticket=a-ticket")
+        config = server.config
+        examinations.begin_command("healthy", config, "--json", server.url("/closed/"))
+        examinations.begin_command("found", config, f"{at.plain}/no_token/?ticket=a-ticket")
+        examinations.begin_command("local", config, "--json")
         reports = examinations.reports()
         reports.found["untrusted"] = untrusted
     yield reports
@@ -275,6 +279,16 @@ def test_the_command_prints_one_object_and_exits_with_0_where_nothing_is_found(
     assert report["heartbeat_timeout"] == 30
     assert {"name": "status", "result": "ok", "seen": "200"} in report["checks"]
     assert all(line.startswith("# ") for line in done.stderr.splitlines())
+
+
+@pytest.mark.usefixtures("needs_nginx")
+def test_a_machine_whose_server_runs_is_healthy(reports: Reports) -> None:
+    done = reports.printed["local"]
+    assert done.returncode == 0, done.stdout + done.stderr
+    checks = {each["name"]: each for each in json.loads(done.stdout)["checks"]}
+    assert checks["server"]["seen"].endswith(" is ready")
+    assert checks["direct_send"]["seen"] == "the server sends directly"
+    assert checks["log"]["result"] in ("ok", "note")
 
 
 @pytest.mark.usefixtures("needs_nginx")

@@ -63,6 +63,10 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="whether events are written straight to the sockets"),
     ] = True
+    log_format: Annotated[
+        Literal["text", "json"],
+        Meta(description="with `json`, each line of gunicorn's logs is a JSON object"),
+    ] = "text"
     queue_bytes: Annotated[
         Size,
         Meta(

@@ -9,6 +9,7 @@ from typing import Any
 from ..config.settings import Settings
 from ..stream import capacity
 from .addresses import url_host
+from .json_log import JsonLogger, warning
 from .logger import Logger
 from .worker import StreamWorker
 
@@ -24,6 +25,12 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
     """
     server = settings.server
     streams = _streams(server.max_clients)
+    if streams < server.max_clients:
+        said = (
+            f"server.max_clients: {server.max_clients} streams need more open files than this "
+            f"process may have; {streams} are admitted. Raise `ulimit -n`."
+        )
+        print(warning(said) if server.log_format == "json" else said, file=sys.stderr)
     threads = streams + capacity.reserve(streams)
     return {
         "bind": [f"{url_host(server.host)}:{server.port}"],
@@ -38,19 +45,11 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         # By default it stands in the user's home, where two servers would meet.
         "control_socket_disable": True,
         "graceful_timeout": 5,
-        "logger_class": Logger,
+        "logger_class": JsonLogger if server.log_format == "json" else Logger,
     }
 
 
 def _streams(max_clients: int) -> int:
     """Return how many streams a worker is to admit."""
     capacity.raise_descriptors(max_clients)
-    possible = capacity.streams_in_descriptors()
-    if possible >= max_clients:
-        return max_clients
-    print(
-        f"server.max_clients: {max_clients} streams need more open files than this process may "
-        f"have; {possible} are admitted. Raise `ulimit -n`.",
-        file=sys.stderr,
-    )
-    return possible
+    return min(max_clients, capacity.streams_in_descriptors())

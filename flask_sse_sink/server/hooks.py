@@ -48,9 +48,13 @@ class Hooks:
         reload.survive_failed_reloads(arbiter, self._snapshot)
 
     def when_ready(self, arbiter: Any) -> None:
-        """Print where the server streams, and how to publish, beside gunicorn's messages."""
+        """Print where the server streams, and how to publish, beside gunicorn's messages.
+
+        Where these are JSON, this is left out: programs read them.
+        """
         base = base_url(self._settings, arbiter)
-        print(banner(self._settings, base), file=sys.stderr, flush=True)
+        if self._settings.server.log_format != "json":
+            print(banner(self._settings, base), file=sys.stderr, flush=True)
         if self._on_ready is not None:
             self._on_ready(f"{base}/")
 

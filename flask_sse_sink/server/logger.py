@@ -13,18 +13,33 @@ from ..stream.connection import SILENCE
 from ..stream.session import ENVIRON_KEY
 
 
+class MaskingFormatter(logging.Formatter):
+    """Hides tickets in what another formatter returns, tracebacks included."""
+
+    def __init__(self, inner: logging.Formatter | None) -> None:
+        super().__init__()
+        self._inner = inner or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's text, without tickets."""
+        return masked(self._inner.format(record))
+
+
 class Logger(glogging.Logger):  # type: ignore[misc] # gunicorn has no types
     """gunicorn's logger, without its access log line for streams, which have two of their own.
 
     No line has a ticket: ``ticket=`` is followed by stars.
     """
 
+    #: Makes, from the formatter of a handler, what takes its place.
+    formatter_class: type[logging.Formatter] = MaskingFormatter
+
     def setup(self, cfg: Any) -> None:
         """Send our loggers' records to where gunicorn's own go."""
         super().setup(cfg)
         for handler in {*self.error_log.handlers, *self.access_log.handlers}:
-            if not isinstance(handler.formatter, MaskingFormatter):
-                handler.setFormatter(MaskingFormatter(handler.formatter))
+            if not isinstance(handler.formatter, self.formatter_class):
+                handler.setFormatter(self.formatter_class(handler.formatter))
         # With --access-logfile the streams' lines are written to the same file.
         access_log.log.disabled = not cfg.accesslog
         if cfg.accesslog:
@@ -49,18 +64,6 @@ class Logger(glogging.Logger):  # type: ignore[misc] # gunicorn has no types
             name: masked(value) if isinstance(value, str) else value
             for name, value in atoms.items()
         }
-
-
-class MaskingFormatter(logging.Formatter):
-    """Hides tickets in what another formatter returns, tracebacks included."""
-
-    def __init__(self, inner: logging.Formatter | None) -> None:
-        super().__init__()
-        self._inner = inner or logging.Formatter()
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record's text, without tickets."""
-        return masked(self._inner.format(record))
 
 
 def _is_worth_logging(record: logging.LogRecord) -> bool:

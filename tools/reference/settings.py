@@ -37,6 +37,7 @@ WORDS: dict[type, str] = {
 }
 #: Where more is said of a setting.
 MORE = {
+    "server.log_format": "[logs as JSON](monitoring.md#logs-as-json)",
     "server.direct_send": "[direct send](performance.md#direct-send)",
     "server.console": "[the console](console.md)",
     "database.url": "[many machines](many-machines.md)",

@@ -74,6 +74,9 @@ class PulledMetrics:
     @never_fails
     def at(self, sink: str, lag: int, out: int, dead: int) -> None:
         """Set how many events aren't confirmed, are leased, and are dead letters."""
+        for counter in (self._extracted, self._repeated, self._confirmed, self._missed):
+            # There from the start: Prometheus can't tell that a counter has risen which is new.
+            counter.labels(sink)
         self._lag.labels(sink).set(lag)
         self._out.labels(sink).set(out)
         self._dead.labels(sink).set(dead)

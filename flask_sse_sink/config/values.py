@@ -197,7 +197,7 @@ def _seconds(value: object) -> float | None:
         return None
     # Some releases of pytimeparse raise AttributeError for a line feed.
     text = " ".join(value.split())
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"\d+(\.\d+)?([eE][+-]?\d{1,3})?", text):
         return float(text)
     # pytimeparse knows no milliseconds, so they are cut off first.
     parts = re.fullmatch(r"(?P<rest>.*?)(?P<ms>\d+(?:\.\d+)?) ?ms", text)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ..config.values import Interval
 from ..filters import Filter, MalformedQuery, parse_query
@@ -18,7 +18,8 @@ Query: TypeAlias = Mapping[str, Sequence[str]]
 
 _MICROSECONDS = 1_000_000
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_MOST = 10**18
+#: The largest number that may be an id.
+MAX_ID = 10**18 - 1
 
 
 class BadParameter(ValueError):
@@ -38,13 +39,13 @@ class Extract(NamedTuple):
     wait: float
 
 
-class _Part(Struct, forbid_unknown_fields=True):
-    """The body of a request for some events.
+class EventIds(Struct, forbid_unknown_fields=True):
+    """The events that a request is for; without `ids`, all.
 
     A key that is misspelt is refused: without ``ids`` a request is for all events.
     """
 
-    ids: list[int] | None = None
+    ids: list[Annotated[int, Meta(ge=1, le=MAX_ID)]] | None = None
 
 
 def parse_extract(query: Query, settings: PullSettings) -> Extract:
@@ -78,7 +79,7 @@ def id_in(query: Query, name: str) -> int | None:
 
     :raises BadParameter: it is no id.
     """
-    return _number(query, name, _MOST, least=0)
+    return _number(query, name, MAX_ID, least=0)
 
 
 def batch_in(query: Query) -> int:
@@ -132,11 +133,9 @@ def ids_in(body: bytes) -> list[int] | None:
     if not body.strip():
         return None
     try:
-        ids = msgspec.json.decode(body, type=_Part).ids
+        ids = msgspec.json.decode(body, type=EventIds).ids
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise BadParameter(
             "ids", f'{error}; send e.g. {{"ids": [41, 42]}}, or no body for all'
         ) from None
-    if ids and not all(0 < id < _MOST for id in ids):
-        raise BadParameter("ids", "one is no id; send the `id` of events")
     return ids

@@ -200,7 +200,7 @@ def test_bad_parameters_are_refused_with_the_cure(app: Flask, path: str, detail:
         ("/warehouse/mark-processed", "", 400, "it is missing"),
         ("/warehouse/mark-processed?batch_id=x", "", 400, "send a whole number"),
         ("/warehouse/mark-processed?batch_id=1001", "{", 400, "send e.g."),
-        ("/warehouse/mark-processed?batch_id=1001", '{"ids": [0]}', 400, "one is no id"),
+        ("/warehouse/mark-processed?batch_id=1001", '{"ids": [0]}', 400, "Expected `int` >= 1"),
         ("/warehouse/mark-processed?batch_id=1001", '{"id": [1]}', 400, "unknown field `id`"),
         ("/warehouse/mark-processed?batch_id=1001", '{"ids": [1.5]}', 400, "Expected `int`"),
         ("/warehouse/mark-processed?batch_id=-1", "", 400, "send a whole number"),
@@ -209,7 +209,7 @@ def test_bad_parameters_are_refused_with_the_cure(app: Flask, path: str, detail:
         ("/warehouse/dead/retry", '{"id": [1]}', 400, "unknown field `id`"),
         ("/warehouse/mark-processed?batch_id=7", "", 404, "7 is no batch of this sink"),
         ("/warehouse/release?batch_id=7", "", 404, "7 is no batch of this sink"),
-        ("/warehouse/extend?batch_id=7", "", 400, "it is missing; send for how long"),
+        ("/warehouse/extend?batch_id=7", "", 400, "it is missing, or 0; send for how long"),
         ("/warehouse/extend?batch_id=7&lease=1", "", 404, "7 is no batch of this sink"),
     ],
 )

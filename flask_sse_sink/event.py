@@ -7,8 +7,10 @@ decoded only to be encoded again.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 
 class Source(Struct, frozen=True):
@@ -26,13 +28,13 @@ class Event(Struct, frozen=True):
     """
 
     id: int
-    event_id: str
+    event_id: Annotated[str, Meta(description="the producer's id, or one that was made for it")]
     event_type: str
-    entity_id: str | None
-    created_at: str
-    data: Raw
+    entity_id: Annotated[str | None, Meta(description="whom or what the event is about")]
+    created_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+    data: Annotated[Raw, Meta(description="any JSON")]
     source: Source
-    meta: Raw
+    meta: Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
 
 
 class NewEvent(Struct, frozen=True):

@@ -24,6 +24,7 @@ from .config import loading
 from .config.access_checks import unusable_sinks
 from .config.settings import TICKETS_PATH, Settings
 from .config.sink_types import routes
+from .description.openapi import Version
 from .exceptions import ConfigError
 from .filters import Filter
 from .log import Appended
@@ -31,7 +32,7 @@ from .runtime import Runtime
 from .sinks.sse import SSE
 from .stream import access_log
 from .submission import new_event, new_events
-from .web import ingest, tickets
+from .web import description, ingest, tickets
 
 #: Where an app has its :class:`~flask_sse_sink.runtime.Runtime` in ``app.extensions``.
 KEY = "sse_sink"
@@ -210,6 +211,28 @@ class SSESink:
         """
         return revoking.unrevoke(self._runtime(), subject, issuer)
 
+    def openapi(self, version: Version = "3.1") -> dict[str, Any]:
+        """Return the OpenAPI document of the sinks, and of the ingest and tickets endpoints.
+
+        The app's own endpoints aren't in it. Nothing serves it: a view of the app may, to whom
+        the app likes. Its server is relative, and right where the app is at the root of its host.
+
+        :raises RuntimeError: it isn't clear which app is meant.
+        """
+        app = self._app()
+        return description.openapi_document(app, runtime_of(app).settings, "/", version)
+
+    def asyncapi(self, host: str) -> dict[str, Any]:
+        """Return the AsyncAPI document of the sinks and of the ingest endpoint.
+
+        ``host`` is that of the app's URLs, with the port, such as ``request.host``.
+
+        :raises RuntimeError: it isn't clear which app is meant.
+        """
+        app = self._app()
+        place = description.Place("http", host)
+        return description.asyncapi_document(app, runtime_of(app).settings, place)
+
     def close(self) -> None:
         """End the streams and threads of every app of this extension, and close the logs."""
         for app in list(self._apps):
@@ -217,8 +240,11 @@ class SSESink:
             runtime.close()
 
     def _runtime(self) -> Runtime:
+        return runtime_of(self._app())
+
+    def _app(self) -> Flask:
         if has_app_context() and KEY in current_app.extensions:
-            return runtime_of(current_app)
+            return current_app
         apps = list(self._apps)
         if len(apps) != 1:
             raise RuntimeError(
@@ -227,7 +253,7 @@ class SSESink:
                 else "several apps share this SSESink; which one is meant? "
                 "Publish inside 'with app.app_context():'"
             )
-        return runtime_of(apps[0])
+        return apps[0]
 
 
 def runtime_of(app: Flask) -> Runtime:

@@ -34,21 +34,32 @@ EventType = Annotated[
 ]
 
 
-class _Submission(Struct, forbid_unknown_fields=True):
+class Submission(Struct, forbid_unknown_fields=True):
     """An event as a producer sends it: the fields that are taken, and their types."""
 
-    event_type: EventType
-    event_id: Name | None = None
-    entity_id: Name | None = None
-    data: Raw | UnsetType = UNSET
-    source: Name | None = None
+    event_type: Annotated[EventType, Meta(description="names that are separated by dots")]
+    event_id: Annotated[
+        Name | None,
+        Meta(description="with the source, it makes a repeat known; one is made if it is missing"),
+    ] = None
+    entity_id: Annotated[Name | None, Meta(description="whom or what the event is about")] = None
+    data: Annotated[Raw | UnsetType, Meta(description="any JSON; `{}` if it is missing")] = UNSET
+    source: Annotated[
+        Name | None,
+        Meta(description="who publishes; `default`, or what the token's grant says"),
+    ] = None
     meta: dict[str, Raw] | None = None
-    occurred_at: datetime | None = None
+    occurred_at: (
+        Annotated[
+            datetime, Meta(description="ISO 8601", extra_json_schema={"format": "date-time"})
+        ]
+        | None
+    ) = None
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_one = msgspec.json.Decoder(_Submission).decode
-_decode_any = msgspec.json.Decoder(_Submission | list[_Submission]).decode
+_decode_one = msgspec.json.Decoder(Submission).decode
+_decode_any = msgspec.json.Decoder(Submission | list[Submission]).decode
 _skip = msgspec.json.Decoder(Raw).decode
 _split = msgspec.json.Decoder(list[Raw]).decode
 
@@ -180,7 +191,7 @@ def as_text(body: bytes) -> bytes:
     return body
 
 
-def _completed(submission: _Submission, source: str) -> NewEvent:
+def _completed(submission: Submission, source: str) -> NewEvent:
     """Return the event with a value for each field that may be left out.
 
     :raises RecursionError: ``data`` or ``meta`` nests too deeply.

@@ -7,6 +7,7 @@ import click
 from .check import check
 from .copy import copy
 from .demo import demo
+from .description import asyncapi, openapi
 from .doctor import doctor
 from .events import events
 from .explain import explain
@@ -28,6 +29,8 @@ COMMANDS = (
     doctor,
     explain,
     schema,
+    openapi,
+    asyncapi,
     publish,
     events,
     export,

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 from ..event import Event
 from ..registry import Registry
-from .exact import parse_entity_ids, parse_sources, split_unless_repeated
-from .patterns import ALL_TYPES, NO_TYPES, TypePatterns, parse_patterns
+from .exact import VALUE_SCHEMA, parse_entity_ids, parse_sources, split_unless_repeated
+from .patterns import ALL_TYPES, NO_TYPES, PATTERN_SCHEMA, TypePatterns, parse_patterns
 
 #: The most values that a query may have, over all criteria.
 MAX_VALUES = 256
@@ -48,10 +48,15 @@ class CriterionKind(NamedTuple):
 
     ``split`` returns the single values that the parameter's values hold, and ``make`` the
     criterion of one or more single values; it raises ValueError, whose message tells the cure.
+    ``about`` describes the parameter, ``schema`` is the JSON Schema of a single value, and
+    ``example`` a value.
     """
 
     split: Callable[[Sequence[str]], list[str]]
     make: Callable[[list[str]], Criterion]
+    about: str = ""
+    schema: Mapping[str, Any] = {"type": "string"}
+    example: str = ""
 
 
 def split_at_commas(values: Sequence[str]) -> list[str]:
@@ -60,11 +65,41 @@ def split_at_commas(values: Sequence[str]) -> list[str]:
     return [part for part in parts if part]
 
 
+_WHOLE = "Given once, it is split at commas; given more often, each value is whole."
+
 #: Every kind of criterion by its parameter's name.
 CRITERIA: Registry[CriterionKind] = Registry("criterion")
-CRITERIA.register(EVENT_TYPE, CriterionKind(split_at_commas, parse_patterns))
-CRITERIA.register(ENTITY_ID, CriterionKind(split_unless_repeated, parse_entity_ids))
-CRITERIA.register(SOURCE, CriterionKind(split_unless_repeated, parse_sources))
+CRITERIA.register(
+    EVENT_TYPE,
+    CriterionKind(
+        split_at_commas,
+        parse_patterns,
+        "The types of events: `*`, `user.*` (each type that begins with exactly `user.`), or an "
+        "exact type. Several are alternatives.",
+        PATTERN_SCHEMA,
+        "order.*",
+    ),
+)
+CRITERIA.register(
+    ENTITY_ID,
+    CriterionKind(
+        split_unless_repeated,
+        parse_entity_ids,
+        f"Whom or what the events are about, to the letter. {_WHOLE}",
+        VALUE_SCHEMA,
+        "order_7",
+    ),
+)
+CRITERIA.register(
+    SOURCE,
+    CriterionKind(
+        split_unless_repeated,
+        parse_sources,
+        f"Who published the events, to the letter. {_WHOLE}",
+        VALUE_SCHEMA,
+        "shop",
+    ),
+)
 
 
 class MalformedQuery(ValueError):

@@ -11,6 +11,9 @@ from ..event import Event
 _MAX_LENGTH = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
+#: The JSON Schema of a value.
+VALUE_SCHEMA = {"type": "string", "maxLength": _MAX_LENGTH, "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$"}
+
 
 class EntityIds(NamedTuple):
     """Lets events through that are about one of these entities; those without one don't pass."""

@@ -13,6 +13,13 @@ from ..event import Event
 _MAX_LENGTH = 257
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
+#: The JSON Schema of a pattern.
+PATTERN_SCHEMA = {
+    "type": "string",
+    "maxLength": _MAX_LENGTH,
+    "pattern": r"^(\*|[^ *,\x00-\x1f\x7f-\x9f][^*,\x00-\x1f\x7f-\x9f]*(\.\*)?)$",
+}
+
 
 class TypePatterns(NamedTuple):
     """A criterion over event types. Sets of patterns that mean the same are equal.

@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from ..extension import SSESink, runtime_of
-from ..web import console, front_page, health, metrics
+from ..web import console, description, front_page, health, metrics
 from ..web.browser_module import browser_module
 from ..web.problem import problem
 from .console import add_pages, open_sinks
@@ -37,6 +37,7 @@ def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
             lambda: runtime_of(app).report(),
         )
     )
+    app.register_blueprint(description.blueprint(lambda: runtime_of(app).settings))
     sse.init_app(app, config)
     settings = runtime_of(app).settings
     page = add_pages(app, runtime_of(app)) if settings.server.console else None

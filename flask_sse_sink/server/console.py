@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from ..config.settings import SinkSettings
 from ..config.sink_types import Route, routes
+from ..description.blueprint import DescribedBlueprint
 from ..runtime import Runtime
 from ..sinks.base import Sink
 from ..sinks.sse import SSE
@@ -27,6 +28,9 @@ def add_pages(app: Flask, runtime: Runtime) -> Callable[[], Response]:
             endpoint = f"{name}.stream"
             view = app.view_functions[endpoint]
             app.view_functions[endpoint] = _with_page(view, data, name)
+            blueprint = sink.blueprint
+            if isinstance(blueprint, DescribedBlueprint):
+                blueprint.describe = console.describe_with_page(blueprint.describe)
     return lambda: console.page(data)
 
 

@@ -11,12 +11,13 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 import msgspec
-from flask import Blueprint, Flask, Response, request
+from flask import Flask, Response, request
 
 from .. import metrics
 from ..access.refusal import Refusal
 from ..config import sink_types
 from ..config.sink_types import Route, SinkType
+from ..description.blueprint import DescribedBlueprint
 from ..event import Event
 from ..exceptions import LogUnavailable, ServerStopping, TooManyClients
 from ..filters import Filter
@@ -34,12 +35,11 @@ from ..web import body
 from ..web.body import BodyRefused
 from ..web.problem import problem, public_cause
 from .base import Host, Sink
+from .http_pull_description import MAX_BODY, describe
 from .pull_access import granted_filter, not_granted, readable_by_sender, refused
 
 _MICROSECONDS = 1_000_000
-# A body names ids; as many as a batch may have fit in.
-_MAX_BODY = 4 * 2**20
-_TOO_LARGE = f"the body holds more than {_MAX_BODY} bytes; name fewer ids"
+_TOO_LARGE = f"the body holds more than {MAX_BODY} bytes; name fewer ids"
 _RETRY_SECONDS = 2
 
 _View = Callable[["HttpPull", Mapping[str, list[str]], Filter | None], Response]
@@ -57,13 +57,20 @@ class HttpPull(Sink):
     """A sink with one place in the log, which its consumers share."""
 
     def __init__(self, name: str, settings: PullSettings, host: Host) -> None:
-        super().__init__(name, Blueprint(name, __name__, url_prefix=f"/{name}"))
+        routes = _urls(name, settings)
+        blueprint = DescribedBlueprint(
+            name,
+            __name__,
+            lambda _: describe(name, settings, routes),
+            url_prefix=f"/{name}",
+        )
+        super().__init__(name, blueprint)
         self.settings = settings
         self._rules = settings.rules
         self._host = host
         self._waiters = Waiters()
         self._parts: _Parts | None = None
-        for route, view in zip(_urls(name, settings), _VIEWS, strict=True):
+        for route, view in zip(routes, _VIEWS, strict=True):
             self.blueprint.add_url_rule(
                 route.url.removeprefix(f"/{name}"),
                 view.__name__,
@@ -228,7 +235,7 @@ class HttpPull(Sink):
             return waiter.wait(once, seconds, deliveries_of(self._host.log).now_us)
 
     def mark_processed(self, query: Mapping[str, list[str]], may_read: Filter | None) -> Response:
-        ids = parameters.ids_in(body.read(request, _MAX_BODY))
+        ids = parameters.ids_in(body.read(request, MAX_BODY))
         missed = parameters.id_in(query, "missed")
         count = 0
         if missed is None or parameters.id_in(query, "batch_id") is not None:
@@ -243,7 +250,7 @@ class HttpPull(Sink):
         batch, lease = parameters.batch_in(query), parameters.seconds(query, "lease")
         seconds = self.settings.lease if lease is None else lease
         if not seconds:
-            raise BadParameter("lease", "it is missing; send for how long, e.g. `lease=30s`")
+            raise BadParameter("lease", "it is missing, or 0; send for how long, e.g. `lease=30s`")
         count, until_us = self.consumption.extend(batch, round(seconds * _MICROSECONDS), may_read)
         return _success(extended_count=count, leased_until=iso(until_us))
 
@@ -267,7 +274,7 @@ class HttpPull(Sink):
         )
 
     def retry(self, query: Mapping[str, list[str]], may_read: Filter | None) -> Response:
-        ids = parameters.ids_in(body.read(request, _MAX_BODY))
+        ids = parameters.ids_in(body.read(request, MAX_BODY))
         count = self.consumption.retry(ids, may_read)
         self._waiters.wake_all()
         return _success(retried_count=count)

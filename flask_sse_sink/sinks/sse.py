@@ -9,7 +9,7 @@ import math
 import random
 from typing import Any, cast
 
-from flask import Blueprint, Flask, Request, Response, current_app, g, request
+from flask import Flask, Request, Response, current_app, g, request
 
 from .. import metrics
 from ..access.authenticate import readable
@@ -17,6 +17,7 @@ from ..access.credentials import Rules
 from ..access.refusal import Refusal
 from ..config import sink_types
 from ..config.sink_types import Route, SinkType
+from ..description.blueprint import DescribedBlueprint
 from ..event import Event
 from ..exceptions import LogUnavailable, ServerStopping, TooManyClients
 from ..stream import frame
@@ -37,15 +38,13 @@ from ..web import access, cors
 from ..web.problem import problem, public_cause
 from ..web.tickets import mask_tickets
 from .base import Host, Parts, Sink
+from .sse_description import LOG_HEADER, describe
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
-
-#: The header with which a sink with replay tells the log's identity: ids are of that log alone.
-LOG_HEADER = "Sse-Sink-Log"
 
 # Where a request has the slot of its stream, in Flask's `g`.
 _SLOT = "_sse_sink_slot"
@@ -57,7 +56,13 @@ class SSE(Sink):
     """A sink with one route, which streams the events that ``settings.match`` lets through."""
 
     def __init__(self, name: str, settings: SSESettings, host: Host) -> None:
-        blueprint = Blueprint(name, __name__, url_prefix=f"/{name}")
+        (route,) = _urls(name, settings)
+        blueprint = DescribedBlueprint(
+            name,
+            __name__,
+            lambda _: describe(name, settings, route.url),
+            url_prefix=f"/{name}",
+        )
         super().__init__(name, blueprint)
         self.settings = settings
         self.subscribers = Subscribers(

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 from flask import Blueprint, Response, request
+
+from ..config.settings import Settings
+from ..description.blueprint import DescribedBlueprint
+from ..description.operations import TEXT, Answer, Content, Operation, Parameter
+from . import answers
 
 PATH = "/sse-sink.js"
 FILE = Path(__file__).parents[1] / "static" / "sse-sink.js"
@@ -29,7 +35,7 @@ def browser_module() -> Blueprint:
     With ``?v=`` and the version of this package, its URL stands for this text for ever. With
     another version, or with none, caches must ask whether they have the newest text.
     """
-    module = Blueprint("sse_sink_browser_module", __name__)
+    module = DescribedBlueprint("sse_sink_browser_module", __name__, _describe)
     text = FILE.read_bytes()
     version = metadata.version("flask-sse-sink")
     compressed = gzip.compress(text, mtime=0)
@@ -50,3 +56,19 @@ def browser_module() -> Blueprint:
         return response
 
     return module
+
+
+def _describe(settings: Settings) -> Sequence[Operation]:
+    about = "The package's version: then the URL stands for this text for ever."
+    text = Answer(200, "The module.", [Content("text/javascript", TEXT)], [answers.ETAG])
+    return (
+        Operation(
+            "GET",
+            PATH,
+            "browser_module",
+            "The module with which pages read streams",
+            [text, answers.NOT_MODIFIED],
+            tag="server",
+            parameters=[Parameter("v", about, TEXT)],
+        ),
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,9 +23,14 @@ from flask import (
     render_template,
     request,
 )
+from msgspec import Struct
 
 from .. import metrics
 from ..access.credentials import TICKET, URL_TOKENS
+from ..config.settings import Settings
+from ..description.blueprint import Describe, DescribedBlueprint
+from ..description.operations import TEXT, Answer, Content, Operation, Parameter
+from . import answers
 from .problem import problem
 
 _log = logging.getLogger(__name__)
@@ -39,6 +45,7 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+_MEDIA_TYPES = [kind.partition(";")[0] for kind in _TYPES.values()]
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 # What the page may load, and from where: nothing from another host, and no script or style that
@@ -87,7 +94,9 @@ def blueprint(
     ``is_on`` returns whether there is a console; ``open_sinks`` the sinks of which anybody may
     know. ``refresh`` sets what the metrics tell of now.
     """
-    console = Blueprint("sse_sink_console", __name__, template_folder="../templates")
+    console = DescribedBlueprint(
+        "sse_sink_console", __name__, _describe, template_folder="../templates"
+    )
     counts = _Counts(refresh)
 
     @console.before_request
@@ -219,3 +228,63 @@ class _Counts:
             finally:
                 self._lock.release()
         return self._numbers
+
+
+class _Numbers(Struct):
+    """The numbers of open sinks, at a time in seconds since the epoch."""
+
+    now: float
+    sinks: dict[str, dict[str, float]]
+
+
+def _describe(settings: Settings) -> Sequence[Operation]:
+    if not settings.server.console:
+        return ()
+    file = Answer(200, "The file.", [Content(kind, TEXT) for kind in _MEDIA_TYPES], [answers.ETAG])
+    gone = answers.problem(404, "Not Found", "there is no such file")
+    example = {"now": 1764064800.0, "sinks": {"alerts": {"clients": 3.0}}}
+    return (
+        Operation(
+            "GET",
+            f"{PATH}/{{version}}/{{name}}",
+            "console_file",
+            "A file of the console",
+            [file, answers.NOT_MODIFIED, gone],
+            tag="server",
+            parameters=[
+                Parameter("version", "That of all files.", TEXT, place="path"),
+                Parameter("name", "The file's name.", TEXT, "console.js", place="path"),
+            ],
+        ),
+        Operation(
+            "GET",
+            f"{PATH}/sinks.json",
+            "console_sinks",
+            "The numbers that the console shows of open sinks",
+            [
+                answers.json(200, "The numbers.", _Numbers, numbers=example),
+                answers.problem(503, "Numbers are away", "they can't be read"),
+            ],
+            tag="server",
+        ),
+    )
+
+
+def describe_with_page(describe: Describe) -> Describe:
+    """Return what describes the same endpoints where they answer browsers with the page."""
+
+    def with_page(settings: Settings) -> Sequence[Operation]:
+        return [_with_page(each) for each in describe(settings)]
+
+    return with_page
+
+
+def _with_page(operation: Operation) -> Operation:
+    about = "The stream; for a browser that opens this URL, the console."
+    found = [
+        each._replace(about=about, contents=[*each.contents, Content("text/html", TEXT)])
+        if each.status == 200
+        else each
+        for each in operation.answers
+    ]
+    return dataclasses.replace(operation, answers=found)

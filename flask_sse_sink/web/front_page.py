@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flask import Blueprint, Response, jsonify, request
 
 from ..config.settings import Settings, SinkSettings
 from ..config.sink_types import Route, routes
+from ..description.blueprint import DescribedBlueprint
+from ..description.operations import TEXT, Answer, Content, Operation
 
 
 def blueprint(settings: Settings, console: Callable[[], Response] | None = None) -> Blueprint:
     """Return the blueprint with the front page; ``console`` makes the page for browsers."""
-    pages = Blueprint("sse_sink_pages", __name__)
+    pages = DescribedBlueprint("sse_sink_pages", __name__, _describe)
     about = {
         "service": "flask-sse-sink",
         "about": "POST events to `ingest`; stream them from a sink with EventSource or curl -N.",
@@ -31,6 +33,14 @@ def blueprint(settings: Settings, console: Callable[[], Response] | None = None)
         return response
 
     return pages
+
+
+def _describe(settings: Settings) -> Sequence[Operation]:
+    contents = [Content("application/json", {"type": "object"})]
+    if settings.server.console:
+        contents.append(Content("text/html", TEXT))
+    answer = Answer(200, "The sinks; for browsers, the console.", contents)
+    return (Operation("GET", "/", "index", "The sinks", [answer], tag="server"),)
 
 
 def _shown(name: str, route: Route, sink: SinkSettings) -> dict[str, object]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from flask import Blueprint, Response, jsonify
+from msgspec import Struct
 
+from ..config.settings import Settings
+from ..description.blueprint import DescribedBlueprint
+from ..description.operations import Operation
 from ..exceptions import LogUnavailable
 from ..log import EventLog
+from . import answers
 from .problem import problem, public_cause
 
 # A check of the log costs a commit, and anybody may ask for one: its result is kept this long.
@@ -22,7 +28,7 @@ def blueprint(log: Callable[[], EventLog], failure: Callable[[], str]) -> Bluepr
     ``log`` returns this process's log, ``failure`` what else is wrong, "" where nothing is.
     Anybody may read the answers, so they name a problem in short; the server's log has the rest.
     """
-    health = Blueprint("sse_sink_health", __name__)
+    health = DescribedBlueprint("sse_sink_health", __name__, describe)
     log_check = _LogCheck(log)
 
     @health.get("/healthz")
@@ -37,6 +43,49 @@ def blueprint(log: Callable[[], EventLog], failure: Callable[[], str]) -> Bluepr
         return jsonify(status="ready")
 
     return health
+
+
+class Alive(Struct):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class Ready(Struct):
+    """Events can be stored and streamed."""
+
+    status: Literal["ready"]
+
+
+def describe(settings: Settings) -> Sequence[Operation]:
+    """Return the descriptions of both endpoints."""
+    return (
+        Operation(
+            "GET",
+            "/healthz",
+            "healthz",
+            "Whether the process answers",
+            [answers.json(200, "It does.", Alive, alive={"status": "alive"})],
+            tag="server",
+        ),
+        Operation(
+            "GET",
+            "/readyz",
+            "readyz",
+            "Whether events can be stored and streamed",
+            [
+                answers.json(200, "They can.", Ready, ready={"status": "ready"}),
+                answers.problem(
+                    503,
+                    "Not ready",
+                    "the event log can't be opened",
+                    about="They can't; `detail` says why.",
+                    headers=[answers.RETRY_AFTER],
+                ),
+            ],
+            tag="server",
+        ),
+    )
 
 
 class _LogCheck:

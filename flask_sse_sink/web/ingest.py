@@ -13,11 +13,13 @@ from ..access.credentials import HEADER_ONLY
 from ..access.grants import PUBLISH_EVERYTHING, Grants
 from ..access.refusal import Reason, Refusal
 from ..config.settings import IngestSettings
+from ..description.blueprint import DescribedBlueprint
 from ..event import NewEvent, Source
 from ..exceptions import Fault, InvalidEvent, LogUnavailable
 from ..log import Appended
 from . import access, body, cloudevents, trace, webhook
 from .body import BodyRefused
+from .ingest_description import Accepted, describe
 from .problem import problem, public_cause
 from .timed import timed
 
@@ -51,7 +53,7 @@ def blueprint(
     :exc:`~flask_sse_sink.exceptions.LogUnavailable` if it stored nothing. ``publishers`` says who
     sends a request, and what they may publish.
     """
-    endpoint = Blueprint("sse_sink_ingest", __name__)
+    endpoint = DescribedBlueprint("sse_sink_ingest", __name__, describe)
 
     @timed
     def ingest() -> Response:
@@ -74,11 +76,7 @@ def blueprint(
             return problem(status, title, str(error)[:500], faults=error.faults)
         except LogUnavailable as error:
             return problem(503, "The event log is away", public_cause(error), retry_after=2)
-        answer = {
-            "accepted": result.accepted,
-            "duplicates": result.duplicates,
-            "ids": result.ids,
-        }
+        answer = Accepted(result.accepted, result.duplicates, result.ids)
         status = 201 if result.accepted else 200
         return Response(
             msgspec.json.encode(answer) + b"\n", status, content_type="application/json"

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flask import Blueprint, Response, request
 
 from .. import metrics
+from ..config.settings import Settings
+from ..description.blueprint import DescribedBlueprint
+from ..description.operations import Answer, Content, Operation
+from . import answers
 from .problem import problem
 
 _log = logging.getLogger(__name__)
 
+_EXAMPLE = """# HELP sse_sink_clients Streams that are open.
+# TYPE sse_sink_clients gauge
+sse_sink_clients{sink="events_stream"} 3.0
+"""
+
 
 def blueprint(refresh: Callable[[], None] = lambda: None) -> Blueprint:
     """Return the blueprint with the endpoint; ``refresh`` sets what the metrics tell of now."""
-    pages = Blueprint("sse_sink_metrics", __name__)
+    pages = DescribedBlueprint("sse_sink_metrics", __name__, describe)
 
     @pages.get("/metrics")
     def expose() -> Response:
@@ -30,3 +39,28 @@ def blueprint(refresh: Callable[[], None] = lambda: None) -> Blueprint:
         return Response(body, content_type=content_type, headers={"Cache-Control": "no-store"})
 
     return pages
+
+
+def describe(settings: Settings) -> Sequence[Operation]:
+    """Return the description of the endpoint."""
+    text = {"type": "string"}
+    contents = [
+        Content("text/plain", text, {"metrics": _EXAMPLE}),
+        Content("application/openmetrics-text", text),
+    ]
+    away = answers.problem(
+        503, "Metrics are away", "they can't be read; the server's log says why"
+    )
+    return (
+        Operation(
+            "GET",
+            "/metrics",
+            "metrics",
+            "The metrics of all workers, for Prometheus",
+            [
+                Answer(200, "In the format that `Accept` asks for.", contents, [answers.NO_STORE]),
+                away,
+            ],
+            tag="server",
+        ),
+    )

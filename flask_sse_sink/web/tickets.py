@@ -13,47 +13,24 @@ from ..access.authenticate import Access, readable
 from ..access.credentials import Rules, refuse_url_tokens
 from ..access.principal import Principal
 from ..access.refusal import Refusal
-from ..access.selection_json import from_json
 from ..access.tickets import Tickets, TicketTooLarge
 from ..config.settings import TICKETS_PATH
+from ..description.blueprint import DescribedBlueprint
 from ..exceptions import Fault
 from ..filters import Filter
 from . import access, body, cors
 from .body import BodyRefused
 from .problem import problem
+from .tickets_description import MAX_BODY, Ticket, TicketRequest, describe
 
-_MAX_BODY = 64 * 1024
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-_ONE_OR_MORE = str | list[str] | None
-
-
-class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a request: the sink, and what the ticket is narrowed to."""
-
-    sink: str
-    event_type: _ONE_OR_MORE = None
-    entity_id: _ONE_OR_MORE = None
-    source: _ONE_OR_MORE = None
-
-    def filter(self) -> Filter:
-        """Return what the ticket is narrowed to.
-
-        :raises ValueError: a value can't be one of its kind.
-        """
-        values = {
-            "event_type": self.event_type,
-            "entity_id": self.entity_id,
-            "source": self.source,
-        }
-        # An empty value is as none, as in a query.
-        return Filter((from_json({name: value for name, value in values.items() if value}),))
 
 
 class _Invalid(ValueError):
     """The request can't be used; the arguments are the answer's status, title and detail."""
 
 
-_decode = msgspec.json.Decoder(_Wanted).decode
+_decode = msgspec.json.Decoder(TicketRequest).decode
 
 
 def blueprint(
@@ -66,7 +43,7 @@ def blueprint(
     """
     # The logger of `flask run`. A logger has a filter once, however often it is added.
     logging.getLogger("werkzeug").addFilter(masking.mask_record)
-    endpoint = Blueprint("sse_sink_tickets", __name__)
+    endpoint = DescribedBlueprint("sse_sink_tickets", __name__, describe)
     mask_tickets(endpoint)
 
     def give() -> Response:
@@ -86,11 +63,7 @@ def blueprint(
         except _Invalid as error:
             response = problem(*error.args)
         else:
-            answer = {
-                "ticket": ticket,
-                "expires_in": int(seconds),
-                "url": stream_url(wanted.sink, ticket),
-            }
+            answer = Ticket(ticket, int(seconds), stream_url(wanted.sink, ticket))
             response = Response(
                 msgspec.json.encode(answer) + b"\n", content_type="application/json"
             )
@@ -119,7 +92,7 @@ def mask_tickets(blueprint: Blueprint) -> None:
     blueprint.url_value_preprocessor(mask)
 
 
-def _wanted(origins_of: Mapping[str, frozenset[str]]) -> tuple[_Wanted, Filter]:
+def _wanted(origins_of: Mapping[str, frozenset[str]]) -> tuple[TicketRequest, Filter]:
     """Return what the request wants, and the filter of it.
 
     :raises BodyRefused: its body can't be read.
@@ -129,7 +102,7 @@ def _wanted(origins_of: Mapping[str, frozenset[str]]) -> tuple[_Wanted, Filter]:
         # Only this type makes a browser ask first whether a page of another origin may send it.
         raise _Invalid(415, "Wrong content type", "send `Content-Type: application/json`")
     try:
-        wanted = _decode(body.read(request, _MAX_BODY))
+        wanted = _decode(body.read(request, MAX_BODY))
         asked = wanted.filter()
     except msgspec.ValidationError as error:
         raise _Invalid(422, "Not a request for a ticket", str(error)[:500]) from None

@@ -284,7 +284,8 @@ async function readRefusal(answer) {
 
 /** Returns an `info` frame's word and values. */
 function split({ type, data }) {
-  const [word] = type === "info" ? data.split(" ") : [""];
+  if (type !== "info") return [];
+  const [word] = data.split(" ");
   return [word, parse(data.slice(word.length))];
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -45,6 +47,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             "inbox": {"type": "sse", "access": "token", **SINK},
             "private": {"type": "sse", **SINK},
             "live_only": {"type": "sse", "retry": 0.1},
+            "quick": {"type": "sse", "heartbeat_timeout": 0.2, **SINK},
         },
     }
     with Server(tmp_path_factory.mktemp("server"), settings) as running:
@@ -204,6 +207,28 @@ def test_a_page_that_was_offline_goes_on_where_it_was(
     page.wait_for_state("offline")
     ids += some(server)
     profile.set_offline(False)
+    page.wait_for_ids(ids)
+    page.wait_for_state("live")
+    page.close()
+
+
+def test_a_page_leaves_a_connection_that_fell_silent(
+    profile: BrowserContext, server: Server
+) -> None:
+    """The server's processes are stopped: their connections stay open, and say nothing."""
+    page = ModulePage.open(profile, server, server.url("/quick/"))
+    page.wait_for_state("live")
+    ids = some(server)
+    page.wait_for_ids(ids)
+    workers = server.workers()
+    try:
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        page.wait_for_detail(lambda detail: "too long" in detail.get("reason", ""))
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+    ids += some(server)
     page.wait_for_ids(ids)
     page.wait_for_state("live")
     page.close()

@@ -441,6 +441,16 @@ test("every frame is handed out to onFrame", async () => {
   ]);
 });
 
+test("the data of an event is read once", async () => {
+  const parse = mock.method(JSON, "parse");
+  await start();
+  newest().connected(REPLAY);
+  const before = parse.mock.callCount();
+  newest().message(1);
+  newest().send("heartbeat", "ping", 2);
+  assert.equal(parse.mock.callCount(), before + 1);
+});
+
 test("share is ignored where there are no locks", async () => {
   await start({ share: true });
   assert.equal(opened.length, 1);

@@ -41,23 +41,36 @@ def interface(kind: type[Struct]) -> str:
     """
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
-    fields = [f"  {each.encode_name}: {_type(each)};\n" for each in info.fields]
+    fields = [f"{_about(each)}  {each.encode_name}: {_type(each)};\n" for each in info.fields]
     parameter = "<Data = any>" if kind is Event else ""
     summary = (kind.__doc__ or "").partition("\n")[0]
     name = f"{_NAMES.get(kind, kind.__name__)}{parameter}"
     return f"/** {summary} */\nexport interface {name} {{\n{''.join(fields)}}}\n"
 
 
+def _about(field: inspect.Field) -> str:
+    """Return a comment with the description that the field has, if it has one."""
+    if isinstance(field.type, inspect.Metadata):
+        description = (field.type.extra_json_schema or {}).get("description")
+        if description:
+            return f"  /** {description} */\n"
+    return ""
+
+
 def _type(field: inspect.Field) -> str:
-    if isinstance(field.type, inspect.RawType):
+    if isinstance(_plain(field.type), inspect.RawType):
         return _RAW[field.name]
     return _written(field.type)
 
 
+def _plain(kind: inspect.Type) -> inspect.Type:
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
+
+
 def _written(kind: inspect.Type) -> str:
-    match kind:
-        case inspect.UnionType():
-            return " | ".join(_written(each) for each in kind.types)
+    match _plain(kind):
+        case inspect.UnionType(types):
+            return " | ".join(_written(each) for each in types)
         case inspect.IntType() | inspect.FloatType():
             return "number"
         case inspect.StrType():
@@ -66,8 +79,8 @@ def _written(kind: inspect.Type) -> str:
             return "boolean"
         case inspect.NoneType():
             return "null"
-        case inspect.StructType():
-            return _NAMES[kind.cls]
+        case inspect.StructType(cls):
+            return _NAMES[cls]
     raise TypeError(f"{kind} has no counterpart here; add one")
 
 

@@ -101,10 +101,13 @@ export interface Source {
 /** A stored event. The order of the fields is the order of the envelope's keys. */
 export interface StoredEvent<Data = any> {
   id: number;
+  /** the producer's id, or one that was made for it */
   event_id: string;
   event_type: string;
+  /** whom or what the event is about */
   entity_id: string | null;
   created_at: string;
+  /** any JSON */
   data: Data;
   source: Source;
   meta: Record<string, unknown>;

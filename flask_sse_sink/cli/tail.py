@@ -79,8 +79,10 @@ class _Printer:
         self._is_terminal = sys.stdout.isatty()
 
     def __call__(self, event: Any) -> None:
-        text = event.data if self._as_json else line(event.data)
-        click.echo(printable(text) if self._is_terminal else text)
+        if not self._as_json:
+            click.echo(line(event.data, self._is_terminal))
+        else:
+            click.echo(printable(event.data) if self._is_terminal else event.data)
 
 
 class _Runner:
@@ -156,15 +158,20 @@ def _check_replay(settings: Settings, sink: str) -> None:
         )
 
 
-def line(text: str) -> str:
-    """Return one line for the terminal with the id, time, type and data of an envelope.
+def line(text: str, is_terminal: bool = False) -> str:
+    """Return one line with the id, time, type and data of an envelope.
 
-    A text that is no envelope, from a server of another kind, is returned as it is.
+    A text that is no envelope, from a server of another kind, is returned as it is. For a
+    terminal, the line has colours, and no control characters of the event's own.
     """
     try:
         event = decode_envelope(text.encode())
     except (msgspec.MsgspecError, RecursionError, ValueError):
-        return text
+        return printable(text) if is_terminal else text
     # The data is not decoded: it may hold a number that Python has no value for.
     data = bytes(event.data).decode()
-    return f"{event.id:>8}  {event.created_at}  {event.event_type:<20}  {data}"
+    at, event_type = event.created_at, f"{event.event_type:<20}"
+    if is_terminal:
+        at, data = click.style(printable(at), dim=True), printable(data)
+        event_type = click.style(printable(event_type), fg="cyan")
+    return f"{event.id:>8}  {at}  {event_type}  {data}"

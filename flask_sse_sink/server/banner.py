@@ -32,7 +32,7 @@ def banner(settings: Settings, base: str) -> str:
     token = ""
     if settings.ingest.auth != "none":
         token = ' \\\n      -H "Authorization: Bearer $(sed -n s/^INGEST_TOKEN=//p .env)"'
-    lines = [f"\nConsole on   {base}/"]
+    lines = [f"\n{'Console' if settings.server.console else 'Server'} on".ljust(14) + f"{base}/"]
     if streams:
         lines.append(f"Streaming on {streams[0]}")
         lines += [f"         and {url}" for url in streams[1:]]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -362,3 +365,60 @@ def test_a_reader_that_goes_ends_tail_quietly(server: Server, tmp_path: Path) ->
         assert tailing.wait(WAIT_SECONDS) == 1
         told = tailing.stderr.read().decode()
     assert "Traceback" not in told and "BrokenPipe" not in told
+
+
+def test_progress_and_colours_are_for_terminals(server: Server, tmp_path: Path) -> None:
+    server.post({"event_type": "shown"})
+    lines = b'{"event_type": "a"}\n' * 3
+    (tmp_path / "three").write_bytes(lines)
+    words = f"-m flask_sse_sink publish --url {url(server)}"
+    tail = f"-m flask_sse_sink tail {url(server, '/kept/')} --since earliest -n 1"
+    script = f"{sys.executable} {words} < three; {sys.executable} {tail} --event-type shown"
+    seen = on_terminal(script, tmp_path)
+    assert "\x1b[K3 published, 0 failed" in seen, seen
+    assert "\x1b[36mshown" in seen, seen
+    piped = run("publish", "--url", url(server), input=lines, token=TOKEN)
+    assert piped.stderr == "3 published, 0 failed\n"
+    assert (
+        "\x1b" not in run("tail", url(server, "/kept/"), "--since", "earliest", "-n", "1").output
+    )
+
+
+def on_terminal(script: str, folder: Path) -> str:
+    """Return what a script of the shell writes on a terminal."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        ["sh", "-c", script],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=slave,
+        stderr=slave,
+        env=environment(folder / "none", SSE_SINK_TOKEN=TOKEN),
+    )
+    os.close(slave)
+    seen = b""
+    try:
+        # When all of the others' ends are closed, Linux raises EIO.
+        while piece := os.read(master, 4096):
+            seen += piece
+    except OSError as error:
+        assert error.errno == errno.EIO
+    finally:
+        os.close(master)
+        assert process.wait(WAIT_SECONDS) == 0
+    return seen.decode()
+
+
+def test_a_library_that_is_missing_is_named_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("remote", "stream_reader"):
+        monkeypatch.delitem(sys.modules, f"flask_sse_sink.cli.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "urllib3", None)
+    for words in (
+        ("publish", "a", "--url", "http://h"),
+        ("stats", "http://h"),
+        ("tail", "http://h"),
+    ):
+        done = run(*words)
+        assert done.exit_code == 1
+        assert "pip install 'flask-sse-sink[cli]'" in done.stderr
+        assert "Traceback" not in done.output

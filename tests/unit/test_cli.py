@@ -225,6 +225,25 @@ def test_an_envelope_of_another_server_is_printed_as_it_came() -> None:
         assert line(text) == text
 
 
+def test_a_line_for_a_terminal_has_colours_and_no_control_characters() -> None:
+    event = {
+        "id": 1,
+        "event_id": "e",
+        "event_type": "a.b",
+        "entity_id": None,
+        "created_at": "2026-01-01",
+        "data": "\x9b2J é",
+        "source": {"id": 1, "name": "s"},
+        "meta": {},
+    }
+    text = json.dumps(event, ensure_ascii=False)
+    assert line(text).endswith('  a.b                   "\x9b2J é"')
+    coloured = line(text, is_terminal=True)
+    assert "\x1b[36ma.b" in coloured and '"\\x9b2J é"' in coloured
+    assert "\x9b" not in coloured
+    assert line("\x1b[2J", is_terminal=True) == "\\x1b[2J"
+
+
 def test_tail_names_the_sinks_there_are(app: Flask) -> None:
     result = run(app, "tail", "nope")
     assert result.exit_code == 2

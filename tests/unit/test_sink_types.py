@@ -185,6 +185,7 @@ def test_a_server_without_a_stream_shows_none(make_app: MakeApp, tmp_path: Path)
     assert "no stream" in page
     settings = from_mapping({"sink": {"counter": None}}, "c.yaml", Path("/"))
     assert "Streaming on" not in banner(settings, "http://x")
+    assert "\nConsole on   http://x/\n" in banner(settings, "http://x")
 
 
 def test_the_commands_know_it(server_app: Flask) -> None:

@@ -68,7 +68,6 @@ _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
 }
 
 # Reading the counts of all processes takes milliseconds, and anybody may ask for them.
@@ -168,6 +167,7 @@ def page(data: Mapping[str, object], selected: str = "") -> Response:
         "root": root,
         "files": f"{root}{PATH.removeprefix('/')}/{_files().version}/",
         "selected": selected,
+        "now": time.time(),
     }
     response = make_response(render_template("sse_sink/console.html", page=shown))
     response.headers.update(_HEADERS)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from support.console import console_page, violations
 from support.measured import Measured
 from support.processes import run_command
 from support.server import Server
+from support.waiting import wait_until
 
 TOKEN = "a-token-that-publishes"
 READER = "a-token-that-reads-the-inbox"
@@ -144,6 +146,16 @@ def test_a_sink_is_selected_in_the_page_and_by_the_browsers_buttons(
     expect(page.locator("#state-word")).to_have_text("Live")
 
 
+def test_repeated_values_in_the_url_are_taken_whole(page: Page, server: Server) -> None:
+    query = "?entity_id=a%2Cb&entity_id=c"
+    open_console(page, server, f"/events_stream/{query}")
+    expect(field(page, "Entity")).to_have_value("a,b,c")
+    expect(page).to_have_url(server.url(f"/events_stream/{query}"))
+    server.post([event("whole", entity_id=entity) for entity in ("a", "b", "a,b")])
+    expect(cell(page, "entity")).to_have_text("a,b")
+    expect(rows(page)).to_have_count(1)
+
+
 def test_filters_narrow_the_stream_and_stand_in_the_url(page: Page, server: Server) -> None:
     open_console(page, server)
     field(page, "Type").fill("order.*")
@@ -201,21 +213,33 @@ def test_a_query_that_is_refused_closes_the_stream_and_says_why(
     expect(page.locator("#state-word")).to_have_text("Live")
 
 
-def test_a_stream_goes_on_when_the_server_was_started_again(page: Page, tmp_path: Path) -> None:
-    with Server(tmp_path, settings()) as server:
-        open_console(page, server)
-        server.post([event("before")])
-        expect(rows(page)).to_have_count(1)
-        server.terminate()
-        expect(page.locator("#state-word")).to_have_text("Reconnecting")
-        expect(page.locator("tr.mark", has_text="closing")).to_have_count(1)
-    with Server(tmp_path, {**settings(), "server": server.settings["server"]}) as again:
-        again.post([event("after")])
-        expect(page.locator("#state-word")).to_have_text("Live")
-        expect(page.locator("tr.mark", has_text="Connected again")).to_have_count(1)
-        # It was published before the stream was there again: the sink replays it.
-        expect(cell(page, "type")).to_have_text("after")
-        expect(rows(page)).to_have_count(2)
+def test_a_stream_goes_on_when_the_server_was_loaded_again(page: Page, server: Server) -> None:
+    open_console(page, server)
+    server.post([event("before")])
+    expect(rows(page)).to_have_count(1)
+    page.route("**/events_stream/*", lambda route: route.abort())
+    workers = server.workers()
+    os.kill(server.pid, signal.SIGHUP)
+    expect(page.locator("tr.mark", has_text="closing")).to_have_count(1)
+    expect(page.locator("#state-word")).to_have_text("Reconnecting")
+    expect(page.locator("#state-detail")).to_contain_text("trying again in")
+    wait_until(lambda: not {*workers} & {*server.workers()}, "the workers are other ones")
+    server.post([event("after")])
+    page.unroute_all()
+    expect(page.locator("#state-word")).to_have_text("Live")
+    expect(page.locator("tr.mark", has_text="Connected again")).to_have_count(1)
+    # It was published before the stream was there again: the sink replays it.
+    expect(cell(page, "type")).to_have_text("after")
+    expect(rows(page)).to_have_count(2)
+
+
+def test_a_browser_without_a_network_says_so(page: Page, server: Server) -> None:
+    open_console(page, server)
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Apply").click()
+    expect(page.locator("#state-word")).to_have_text("Offline")
+    page.context.set_offline(False)
+    expect(page.locator("#state-word")).to_have_text("Live")
 
 
 def test_the_reader_ends_the_stream_and_it_goes_on_where_it_was(
@@ -398,6 +422,16 @@ def test_json_is_shown_to_the_digit_and_folded(page: Page, server: Server) -> No
     expect(detail).to_be_hidden()
 
 
+def test_the_latency_takes_the_difference_of_the_clocks_into_account(
+    page: Page, server: Server
+) -> None:
+    # The browser's clock is an hour ahead.
+    page.add_init_script("const now = Date.now; Date.now = () => now() + 3_600_000")
+    open_console(page, server)
+    server.post([event("now")])
+    expect(cell(page, "latency")).to_have_text(re.compile(r"^(<?\d+ ms|[\d.]+ s)$"))
+
+
 def test_what_the_reader_looks_at_stays_while_events_come(page: Page, server: Server) -> None:
     open_console(page, server)
     server.post([event("old", data={"n": n}) for n in range(100)])
@@ -466,6 +500,18 @@ def test_code_is_copied_that_reads_the_stream(page: Page, server: Server) -> Non
     compile(clipboard(page), "copied", "exec")
     page.keyboard.press("Escape")
     expect(page.locator("#code")).to_be_hidden()
+
+
+def test_code_is_copied_without_the_browsers_clipboard(page: Page, server: Server) -> None:
+    """Browsers have it over HTTPS and on this machine only."""
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    open_console(page, server)
+    page.get_by_role("button", name="Use in code").click()
+    page.get_by_role("button", name="Copy curl").click()
+    expect(page.locator("#toast")).to_have_text("Copied curl")
+    page.keyboard.press("Escape")
+    page.get_by_role("searchbox").press("Control+V")
+    expect(page.get_by_role("searchbox")).to_have_value(f"curl -N '{server.url()}'")
 
 
 def test_code_for_a_closed_sink_has_a_variable_in_place_of_the_token(

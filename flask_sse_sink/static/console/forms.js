@@ -8,6 +8,8 @@ const LAST_IDS = ["last_event_id", "lastEventId", "lastEventID", "Last-Event-ID"
 /** What the reader narrows the stream to, and where it begins. */
 export class Filters {
   #form = byId("filters");
+  /** What the page's URL asked for, by the fields' names. */
+  #given = new Map();
 
   /** `onApply` is called when the reader wants these filters. */
   constructor(onApply) {
@@ -26,7 +28,11 @@ export class Filters {
   /** Show what the URL of the page asks for. */
   show(query, sink) {
     const { elements } = this.#form;
-    for (const name of FILTERS) elements[name].value = query.getAll(name).join(",");
+    for (const name of FILTERS) {
+      const values = query.getAll(name).filter(Boolean);
+      elements[name].value = values.join(",");
+      this.#given.set(name, { values, shown: elements[name].value });
+    }
     const id = LAST_IDS.map((name) => query.get(name)).find(Boolean);
     const { from } = elements;
     from.value = id ?? query.get("since") ?? "";
@@ -41,7 +47,10 @@ export class Filters {
     const query = new URLSearchParams();
     for (const name of FILTERS) {
       const value = elements[name].value.trim();
-      if (value) query.set(name, value);
+      const { shown, values } = this.#given.get(name);
+      // Repeated values are taken whole, with their commas.
+      if (value && value === shown) values.forEach((each) => query.append(name, each));
+      else if (value) query.set(name, value);
     }
     const from = elements.from.disabled ? "" : elements.from.value.trim();
     if (from) query.set(/^(\d+|earliest)$/.test(from) ? "last_event_id" : "since", from);

@@ -21,7 +21,7 @@ const at = (path) => new URL(path.replace(/^\//, ""), base).href;
 let selected = null;
 let shownUrl = location.href;
 let numbers = null;
-let clockAhead = 0;
+let clockAhead = page.now * 1000 - Date.now();
 /** The tokens that the reader gave, by their sinks: in this page's memory alone. */
 const tokens = new Map();
 

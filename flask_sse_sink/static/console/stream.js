@@ -45,7 +45,7 @@ export class Stream {
   open(url, { ticket, resume = false } = {}) {
     this.close();
     this.#wasLive &&= resume;
-    this.#liveSince = this.#now();
+    this.#liveSince = Date.now();
     let opened = null;
     // A callback of a stream that was closed meanwhile is void.
     const ours = (action) => (...values) => { if (this.#stream === opened) action(...values); };
@@ -56,7 +56,10 @@ export class Stream {
       onMissed: ours((missed) => this.#options.onRow(markRow(missedWords(missed), "bad"))),
       onFrame: ours((frame) => this.#noticed(frame)),
       onMessage: ours((_, frame) => this.#options.onRow(eventRow({
-        id: frame.id, text: frame.data, receivedAt: this.#now(), liveSince: this.#liveSince,
+        id: frame.id,
+        text: frame.data,
+        receivedAt: this.#onServer(Date.now()),
+        liveSince: this.#onServer(this.#liveSince),
       }))),
     });
   }
@@ -70,7 +73,8 @@ export class Stream {
     this.#tell("closed", why, status);
   }
 
-  #now() { return Date.now() + this.#options.clockAhead(); }
+  /** Return a time of the browser's clock as the server's clock had it. */
+  #onServer(time) { return time + this.#options.clockAhead(); }
 
   async #ask(ticket, asker) {
     const answer = await ticket();
@@ -88,7 +92,7 @@ export class Stream {
   }
 
   #noticed(frame) {
-    if (frame.type === "info" && frame.data in NOTICES) this.#options.onRow(markRow(...NOTICES[frame.data]));
+    if (frame.type === "info" && Object.hasOwn(NOTICES, frame.data)) this.#options.onRow(markRow(...NOTICES[frame.data]));
   }
 
   #changed(state, detail) {
@@ -96,7 +100,7 @@ export class Stream {
     if (state === "closed") return this.#end(why, detail.status);
     if (state === "live") {
       this.#options.onRow(markRow(this.#wasLive ? "Connected again" : "Connected"));
-      this.#liveSince = this.#now();
+      this.#liveSince = Date.now();
       this.#wasLive = true;
     } else if (this.#state === "live") {
       this.#options.onRow(markRow(["The connection ended", why].filter(Boolean).join(": "), "warning"));

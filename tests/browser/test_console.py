@@ -45,6 +45,7 @@ def settings() -> dict[str, Any]:
             "logins": {"type": "sse", "match": "user.*", "path": "/live"},
             "tiny": {"type": "sse", "max_clients": 1, "retry": 0.2},
             "inbox": {"type": "sse", "access": "token", "match": "order.*"},
+            "cloud": {"type": "sse", "format": "cloudevents"},
             "warehouse": {"type": "http_pull", "access": "none", "match": "order.*"},
         },
     }
@@ -340,7 +341,13 @@ def test_strangers_see_of_a_closed_sink_its_name_and_path_alone(server: Server) 
         "routes": [{"method": "GET", "url": "/inbox/"}],
     }
     _, text = client.send("/console/sinks.json")
-    assert json.loads(text)["sinks"].keys() == {"events_stream", "logins", "tiny", "warehouse"}
+    assert json.loads(text)["sinks"].keys() == {
+        "events_stream",
+        "logins",
+        "tiny",
+        "cloud",
+        "warehouse",
+    }
 
 
 # The table.
@@ -430,6 +437,22 @@ def test_the_latency_takes_the_difference_of_the_clocks_into_account(
     open_console(page, server)
     server.post([event("now")])
     expect(cell(page, "latency")).to_have_text(re.compile(r"^(<?\d+ ms|[\d.]+ s)$"))
+
+
+def test_cloud_events_are_shown_as_other_events_are(page: Page, server: Server) -> None:
+    open_console(page, server, "/cloud/")
+    sent = event("cloudy", event_id="e-1", entity_id="x", source="web", data={"a": [1]})
+    server.post([{**sent, "meta": {"traceparent": "t-1"}}])
+    for name, text in (
+        ("type", "cloudy"),
+        ("entity", "x"),
+        ("source", "web"),
+        ("data", '{"a":[1]}'),
+    ):
+        expect(cell(page, name)).to_have_text(text)
+    cell(page, "type").click()
+    for text in ("Event ide-1", "traceparentt-1", "a: ["):
+        expect(page.locator("#detail")).to_contain_text(text)
 
 
 def test_what_the_reader_looks_at_stays_while_events_come(page: Page, server: Server) -> None:

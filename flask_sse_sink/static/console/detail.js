@@ -5,8 +5,11 @@ import { dateAndTime, duration, size } from "./format.js";
 import { envelopeMembers } from "./rows.js";
 import { tree } from "./tree.js";
 
-/** Members of the envelope that stand in lines of their own. */
-const LINES = { event_id: "Event id", entity_id: "Entity", subject: "Entity" };
+// Members that the panel shows in a way of its own, in our envelope and in a CloudEvent.
+const SHOWN = new Set([
+  "id", "event_id", "event_type", "entity_id", "created_at", "data", "source", "meta",
+  "specversion", "type", "subject", "time", "data_base64",
+]);
 
 export class Detail {
   #panel = byId("detail");
@@ -31,14 +34,13 @@ export class Detail {
     const list = make("dl");
     const line = (name, text) => text && list.append(make("dt", {}, name), make("dd", {}, text));
     line("Id", row.id);
-    for (const [key, name] of Object.entries(LINES)) {
-      const text = inside.get(key);
-      if (text !== undefined && text !== "null") line(name, text.startsWith('"') ? JSON.parse(text) : text);
-    }
+    line("Event id", asText(inside.get(inside.has("specversion") ? "id" : "event_id")));
+    line("Entity", row.entity);
     line("Source", row.source);
     line("Stored", dateAndTime(row.time));
     line("Latency", row.isReplayed ? "replayed" : duration(row.latency));
     line("Size", size(row.bytes));
+    for (const [key, text] of inside) if (!SHOWN.has(key)) line(key, asText(text));
     const parts = ["data", "data_base64", "meta"]
       .filter((key) => inside.has(key) && (key !== "meta" || inside.get(key) !== "{}"));
     this.#panel.replaceChildren(
@@ -65,5 +67,8 @@ export class Detail {
     this.#onClose();
   }
 }
+
+/** Return JSON as it is shown in one line: a string without its quotes. */
+const asText = (json = "") => (json.startsWith('"') ? JSON.parse(json) : json);
 
 const button = (text, onclick) => make("button", { type: "button", onclick }, text);

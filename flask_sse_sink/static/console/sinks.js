@@ -101,9 +101,8 @@ export function showPulled(sink, numbers) {
   setText(byId("pulled-name"), sink.name);
   const shown = sink.closed ? {} : (numbers ?? {});
   byId("pulled-numbers").replaceChildren(
-    ...["unconfirmed", "leased", "dead"].filter((name) => name in shown).flatMap((name) => [
-      make("dt", {}, name === "dead" ? "dead letters" : name), make("dd", {}, count(shown[name])),
-    ]),
+    ...["unconfirmed", "leased", "dead"].filter((name) => name in shown).map((name) => make("div", {},
+      make("dt", {}, name === "dead" ? "dead letters" : name), make("dd", {}, count(shown[name])))),
   );
   byId("pulled-routes").replaceChildren(
     ...sink.routes.map((route) => make("tr", {},

@@ -57,7 +57,7 @@ export function reading({ url, root, closedSink }) {
       "",
       `url = ${python(url)}`,
       ...pythonHeaders(closedSink && "SSE_SINK_TOKEN"),
-      "with httpx.Client(timeout=None, headers=headers) as client:",
+      `with httpx.Client(timeout=None${closedSink ? ", headers=headers" : ""}) as client:`,
       '    with connect_sse(client, "GET", url) as stream:',
       "        for event in stream.iter_sse():",
       "            print(event.event, event.id, event.data)",
@@ -90,7 +90,7 @@ export function publishing({ url, body, needsToken }) {
       "",
       `event = ${pythonValue(body)}`,
       ...pythonHeaders(needsToken && "INGEST_TOKEN"),
-      `answer = httpx.post(${python(url)}, json=event, headers=headers)`,
+      `answer = httpx.post(${python(url)}, json=event${needsToken ? ", headers=headers" : ""})`,
       "print(answer.status_code, answer.json())",
     ),
   };
@@ -114,7 +114,5 @@ const ticketOption = (sink, root) => [
   "    }),",
 ];
 
-function pythonHeaders(variable) {
-  if (!variable) return ["headers = {}"];
-  return [`headers = {"Authorization": "Bearer " + os.environ["${variable}"]}`];
-}
+const pythonHeaders = (variable) =>
+  variable ? [`headers = {"Authorization": "Bearer " + os.environ["${variable}"]}`] : [];

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +12,7 @@ from ..config.settings import Settings
 from ..description.blueprint import DescribedBlueprint
 from ..description.operations import TEXT, Answer, Content, Operation, Parameter
 from . import answers
+from .static_text import StaticText
 
 PATH = "/sse-sink.js"
 FILE = Path(__file__).parents[1] / "static" / "sse-sink.js"
@@ -36,24 +35,14 @@ def browser_module() -> Blueprint:
     another version, or with none, caches must ask whether they have the newest text.
     """
     module = DescribedBlueprint("sse_sink_browser_module", __name__, _describe)
-    text = FILE.read_bytes()
+    text = StaticText(FILE.read_bytes())
     version = metadata.version("flask-sse-sink")
-    compressed = gzip.compress(text, mtime=0)
-    etag = hashlib.sha256(text).hexdigest()[:32]
 
     @module.get(PATH)
     def sse_sink_js() -> Response:
-        response = Response(text, headers=_HEADERS)
-        response.set_etag(etag)
-        response.vary.add("Accept-Encoding")
-        if request.accept_encodings.quality("gzip") > 0:
-            response.set_data(compressed)
-            response.set_etag(f"{etag}-gzip")
-            response.content_encoding = "gzip"
         is_of_this_version = request.args.get("v") == version
-        response.headers["Cache-Control"] = _FOR_EVER if is_of_this_version else _REVALIDATED
-        response.make_conditional(request)
-        return response
+        caching = _FOR_EVER if is_of_this_version else _REVALIDATED
+        return text.response({**_HEADERS, "Cache-Control": caching})
 
     return module
 

@@ -32,6 +32,7 @@ from ..description.blueprint import Describe, DescribedBlueprint
 from ..description.operations import TEXT, Answer, Content, Operation, Parameter
 from . import answers
 from .problem import problem
+from .static_text import StaticText
 
 _log = logging.getLogger(__name__)
 
@@ -109,13 +110,10 @@ def blueprint(
         text = files.texts.get(name)
         if text is None:
             abort(404)
-        response = Response(text, content_type=_TYPES[Path(name).suffix])
         # The text of another version is not what its URL stands for.
-        is_this_version = version == files.version
-        response.headers["Cache-Control"] = _FOR_EVER if is_this_version else "no-cache"
-        response.set_etag(hashlib.sha256(text).hexdigest()[:32])
-        response.make_conditional(request)
-        return response
+        caching = _FOR_EVER if version == files.version else "no-cache"
+        kind = _TYPES[Path(name).suffix]
+        return text.response({"Content-Type": kind, "Cache-Control": caching})
 
     @console.get(f"{PATH}/sinks.json")
     def sinks() -> Response:
@@ -182,7 +180,7 @@ class _Files(NamedTuple):
     The version is part of the files' URLs, so browsers may keep them.
     """
 
-    texts: dict[str, bytes]
+    texts: dict[str, StaticText]
     version: str
 
 
@@ -193,10 +191,10 @@ def _files() -> _Files:
 
 def _read_files() -> _Files:
     paths = sorted(path for path in _FOLDER.iterdir() if path.suffix in _TYPES)
-    texts = {path.name: path.read_bytes() for path in paths}
+    texts = {path.name: StaticText(path.read_bytes()) for path in paths}
     digest = hashlib.sha256()
-    for name, text in texts.items():
-        digest.update(b"%b %d\n%b" % (name.encode(), len(text), text))
+    for name, each in texts.items():
+        digest.update(b"%b %d\n%b" % (name.encode(), len(each.text), each.text))
     return _Files(texts, digest.hexdigest()[:12])
 
 

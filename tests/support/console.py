@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import ConsoleMessage, Dialog
+from playwright.sync_api import ConsoleMessage, Dialog, Response
 
 from support.browser import Browser, Page, context
 
@@ -18,7 +18,7 @@ def console_page(browser: Browser, **options: Any) -> Iterator[Page]:
     """Open a page in a profile of its own.
 
     Fails at the end if the page raised an error, opened a dialog of the browser, did what its
-    policy forbids, or asked another host.
+    policy forbids, asked for what there isn't, or asked another host.
     """
     problems: list[str] = []
     hosts: set[str] = set()
@@ -31,10 +31,15 @@ def console_page(browser: Browser, **options: Any) -> Iterator[Page]:
         problems.append(dialog.message)
         dialog.dismiss()
 
+    def on_response(response: Response) -> None:
+        if response.status == 404:
+            problems.append(f"404: {response.url}")
+
     with context(browser, **{"viewport": {"width": 1280, "height": 800}, **options}) as opened:
         page = opened.new_page()
         page.on("console", on_line)
         page.on("dialog", on_dialog)
+        page.on("response", on_response)
         page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))
         yield page
     assert not problems

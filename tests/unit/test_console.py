@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -238,6 +239,11 @@ def test_files_are_kept_for_long_and_checked_by_their_etag(client: FlaskClient) 
             f"{folder}/{path.name}", headers={"If-None-Match": response.headers["ETag"]}
         )
         assert (again.status_code, again.data) == (304, b"")
+        packed = client.get(f"{folder}/{path.name}", headers={"Accept-Encoding": "gzip, br"})
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(packed.data) == path.read_bytes()
+        assert packed.headers["ETag"] != response.headers["ETag"]
+        assert packed.headers["Vary"] == response.headers["Vary"] == "Accept-Encoding"
     # A server of another version has other text.
     assert "immutable" not in client.get("/console/old/main.js").headers["Cache-Control"]
     assert get(client, "/").headers["Cache-Control"] == "no-cache"

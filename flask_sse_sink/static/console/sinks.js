@@ -27,7 +27,7 @@ export class Sinks {
       onSelect(sinks.find((sink) => sink.name === link.dataset.sink));
     });
     // They are relative to the page's URL, which is another one once a sink was selected.
-    for (const link of document.querySelectorAll(".brand, #sinks a")) link.href = link.href;
+    for (const link of document.querySelectorAll(".brand, #sinks a, link[rel=icon]")) link.href = link.href;
     this.#look();
     setInterval(() => this.#look(), EVERY_MS);
     document.addEventListener("visibilitychange", () => this.#look());

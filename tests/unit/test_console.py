@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from flask_sse_sink import ConfigError, create_app
 from flask_sse_sink.config.loading import from_mapping
+from flask_sse_sink.server.banner import banner
 from support.apps import MakeApp
 
 CHROME = (
@@ -263,6 +264,8 @@ def test_the_version_of_the_files_is_that_of_their_text(
     assert file_urls(make_client(tmp_path / "other")) == file_urls(client)
 
 
-def test_the_console_is_on_by_default() -> None:
-    settings = from_mapping({"sink": {"sse": None}}, "x", Path("/"))
-    assert settings.server.console is True
+def test_the_console_is_on_by_default_and_the_server_says_where() -> None:
+    sink = {"sink": {"sse": None}}
+    assert "Console on   http://x/\n" in banner(from_mapping(sink, "x", Path("/")), "http://x")
+    off = from_mapping({**sink, "server": {"console": False}}, "x", Path("/"))
+    assert "Console" not in banner(off, "http://x")

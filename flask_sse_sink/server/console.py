@@ -14,7 +14,7 @@ from ..description.blueprint import DescribedBlueprint
 from ..runtime import Runtime
 from ..sinks.base import Sink
 from ..sinks.sse import SSE
-from ..web import console
+from ..web import console, console_description
 
 
 def add_pages(app: Flask, runtime: Runtime) -> Callable[[], Response]:
@@ -30,7 +30,7 @@ def add_pages(app: Flask, runtime: Runtime) -> Callable[[], Response]:
             app.view_functions[endpoint] = _with_page(view, data, name)
             blueprint = sink.blueprint
             if isinstance(blueprint, DescribedBlueprint):
-                blueprint.describe = console.describe_with_page(blueprint.describe)
+                blueprint.describe = console_description.with_page(blueprint.describe)
     return lambda: console.page(data)
 
 

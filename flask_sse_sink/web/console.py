@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,30 +22,17 @@ from flask import (
     render_template,
     request,
 )
-from msgspec import Struct
 
 from .. import metrics
 from ..access.credentials import TICKET, URL_TOKENS
-from ..config.settings import Settings
-from ..description.blueprint import Describe, DescribedBlueprint
-from ..description.operations import TEXT, Answer, Content, Operation, Parameter
-from . import answers
+from ..description.blueprint import DescribedBlueprint
+from .console_description import PATH, TYPES, describe
 from .problem import problem
 from .static_text import StaticText
 
 _log = logging.getLogger(__name__)
 
-#: Where the files of the page are.
-PATH = "/console"
-
 _FOLDER = Path(__file__).parents[1] / "static" / "console"
-# The machine may have other ideas of these types.
-_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-_MEDIA_TYPES = [kind.partition(";")[0] for kind in _TYPES.values()]
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 # What the page may load, and from where: nothing from another host, and no script or style that
@@ -95,7 +81,7 @@ def blueprint(
     know. ``refresh`` sets what the metrics tell of now.
     """
     console = DescribedBlueprint(
-        "sse_sink_console", __name__, _describe, template_folder="../templates"
+        "sse_sink_console", __name__, describe, template_folder="../templates"
     )
     counts = _Counts(refresh)
 
@@ -112,7 +98,7 @@ def blueprint(
             abort(404)
         # The text of another version is not what its URL stands for.
         caching = _FOR_EVER if version == files.version else "no-cache"
-        kind = _TYPES[Path(name).suffix]
+        kind = TYPES[Path(name).suffix]
         return text.response({"Content-Type": kind, "Cache-Control": caching})
 
     @console.get(f"{PATH}/sinks.json")
@@ -190,7 +176,7 @@ def _files() -> _Files:
 
 
 def _read_files() -> _Files:
-    paths = sorted(path for path in _FOLDER.iterdir() if path.suffix in _TYPES)
+    paths = sorted(path for path in _FOLDER.iterdir() if path.suffix in TYPES)
     texts = {path.name: StaticText(path.read_bytes()) for path in paths}
     digest = hashlib.sha256()
     for name, each in texts.items():
@@ -226,63 +212,3 @@ class _Counts:
             finally:
                 self._lock.release()
         return self._numbers
-
-
-class _Numbers(Struct):
-    """The numbers of open sinks, at a time in seconds since the epoch."""
-
-    now: float
-    sinks: dict[str, dict[str, float]]
-
-
-def _describe(settings: Settings) -> Sequence[Operation]:
-    if not settings.server.console:
-        return ()
-    file = Answer(200, "The file.", [Content(kind, TEXT) for kind in _MEDIA_TYPES], [answers.ETAG])
-    gone = answers.problem(404, "Not Found", "there is no such file")
-    example = {"now": 1764064800.0, "sinks": {"alerts": {"clients": 3.0}}}
-    return (
-        Operation(
-            "GET",
-            f"{PATH}/{{version}}/{{name}}",
-            "console_file",
-            "A file of the console",
-            [file, answers.NOT_MODIFIED, gone],
-            tag="server",
-            parameters=[
-                Parameter("version", "That of all files.", TEXT, place="path"),
-                Parameter("name", "The file's name.", TEXT, "console.js", place="path"),
-            ],
-        ),
-        Operation(
-            "GET",
-            f"{PATH}/sinks.json",
-            "console_sinks",
-            "The numbers that the console shows of open sinks",
-            [
-                answers.json(200, "The numbers.", _Numbers, numbers=example),
-                answers.problem(503, "Numbers are away", "they can't be read"),
-            ],
-            tag="server",
-        ),
-    )
-
-
-def describe_with_page(describe: Describe) -> Describe:
-    """Return what describes the same endpoints where they answer browsers with the page."""
-
-    def with_page(settings: Settings) -> Sequence[Operation]:
-        return [_with_page(each) for each in describe(settings)]
-
-    return with_page
-
-
-def _with_page(operation: Operation) -> Operation:
-    about = "The stream; for a browser that opens this URL, the console."
-    found = [
-        each._replace(about=about, contents=[*each.contents, Content("text/html", TEXT)])
-        if each.status == 200
-        else each
-        for each in operation.answers
-    ]
-    return dataclasses.replace(operation, answers=found)

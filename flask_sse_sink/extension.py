@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, overload
 
-from flask import Flask, current_app, has_app_context
+from flask import Blueprint, Flask, current_app, has_app_context
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
@@ -32,7 +32,7 @@ from .runtime import Runtime
 from .sinks.sse import SSE
 from .stream import access_log
 from .submission import new_event, new_events
-from .web import description, ingest, tickets
+from .web import description, ingest, request_id, tickets
 
 #: Where an app has its :class:`~flask_sse_sink.runtime.Runtime` in ``app.extensions``.
 KEY = "sse_sink"
@@ -88,16 +88,16 @@ class SSESink:
         if warning := unusable_sinks(settings):
             _log.warning("%s", warning)
         for sink in runtime.sinks.values():
-            app.register_blueprint(sink.blueprint)
+            _register(app, sink.blueprint)
             signals.events_stored.connect(sink.on_events_stored, sender=app)
         signals.client_connected.connect(access_log.on_connected, sender=app)
         signals.client_disconnected.connect(access_log.on_disconnected, sender=app)
-        app.register_blueprint(ingest.blueprint(settings.ingest, runtime.publish, runtime.access))
+        _register(app, ingest.blueprint(settings.ingest, runtime.publish, runtime.access))
         runtime.access.authorizer = self._authorizer
         if runtime.tickets is not None:
-            app.register_blueprint(
-                tickets.blueprint(runtime.access, runtime.tickets, _cookie_origins(runtime))
-            )
+            origins = _cookie_origins(runtime)
+            _register(app, tickets.blueprint(runtime.access, runtime.tickets, origins))
+        request_id.note_in_logs()
         app.extensions[KEY] = runtime
         self._apps.add(app)
 
@@ -265,6 +265,12 @@ def runtime_of(app: Flask) -> Runtime:
     if runtime is None:
         raise RuntimeError("this app has no SSESink. Did you forget to call 'init_app'?")
     return runtime
+
+
+def _register(app: Flask, blueprint: Blueprint) -> None:
+    """Register a blueprint whose answers name the id of their request."""
+    request_id.install_for(blueprint, app)
+    app.register_blueprint(blueprint)
 
 
 def _cookie_origins(runtime: Runtime) -> dict[str, frozenset[str]]:

@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from ..extension import SSESink, runtime_of
-from ..web import console, description, front_page, health, metrics
+from ..web import console, description, front_page, health, metrics, request_id
 from ..web.browser_module import browser_module
 from ..web.problem import problem
 from .console import add_pages, open_sinks
@@ -22,6 +22,7 @@ def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
     :raises LogUnusable: the database is damaged, or isn't a log of this package.
     """
     app = Flask("flask_sse_sink", static_folder=None)
+    request_id.install(app)
     sse = SSESink()
 
     # These come first: the extension refuses a sink whose route the app has already.

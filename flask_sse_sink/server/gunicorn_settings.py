@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Any
 
+from gunicorn.config import AccessLogFormat
+
 from ..config.settings import Settings
 from ..stream import capacity
 from .addresses import url_host
@@ -13,6 +15,8 @@ from .json_log import JsonLogger, warning
 from .logger import Logger
 from .worker import StreamWorker
 
+# The answer's X-Request-Id, in the same form as in the lines of streams.
+REQUEST_ID = "request_id=%({x-request-id}o)s"
 # Connections beyond those that have a thread: they keep alive, or begin or end.
 _IDLE_CONNECTIONS = 256
 
@@ -46,6 +50,7 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         "control_socket_disable": True,
         "graceful_timeout": 5,
         "logger_class": JsonLogger if server.log_format == "json" else Logger,
+        "access_log_format": f"{AccessLogFormat.default} {REQUEST_ID}",
     }
 
 

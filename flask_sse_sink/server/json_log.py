@@ -10,6 +10,7 @@ from typing import Any
 
 from ..access.masking import masked
 from ..stream import access_log
+from ..web import request_id
 from .logger import Logger
 
 #: gunicorn's names of the parts of a request that the access log has, and ours.
@@ -25,6 +26,7 @@ _REQUEST = {
     "D": "seconds",
     "f": "referer",
     "a": "user_agent",
+    "{x-request-id}o": "request_id",
 }
 
 
@@ -89,7 +91,12 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return the message, and what else a line of an access log has."""
     if record.name == "gunicorn.access" and isinstance(record.args, Mapping):
         return _request(record.args)
-    return getattr(record, access_log.FIELDS, None) or {"message": record.getMessage()}
+    if fields := getattr(record, access_log.FIELDS, None):
+        return dict(fields)
+    message, id = record.getMessage(), getattr(record, "request_id", None)
+    if id is None:
+        return {"message": message}
+    return {"message": message.removesuffix(request_id.suffix(id)), "request_id": id}
 
 
 def _request(atoms: Mapping[str, Any]) -> dict[str, Any]:

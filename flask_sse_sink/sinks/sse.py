@@ -34,7 +34,7 @@ from ..stream.session import Session, refuse
 from ..stream.settings import SSESettings
 from ..stream.subscribers import Subscribers
 from ..stream.subscription import MalformedRequest, Subscription, parse_subscription
-from ..web import access, cors
+from ..web import access, cors, request_id
 from ..web.problem import problem, public_cause
 from ..web.tickets import mask_tickets
 from .base import Host, Parts, Sink
@@ -121,6 +121,7 @@ class SSE(Sink):
             return problem(503, "No streams here", detail)
         filter, principal = subscription.filter, subscription.principal
         client = Client(self.name, filter, current.remote_addr, self.settings, principal)
+        client.request_id = request_id.of(environ)
         try:
             with self._host.admission.admit(
                 self.name, self.settings.max_clients, client.address

@@ -57,7 +57,9 @@ def _line(client: Client, sink: str, what: str, **more: object) -> None:
         "user": client.name[:_SHOWN] or None,
         "sink": sink,
         "query": query,
+        "request_id": client.request_id or None,
         **more,
     }
-    line = "%s - %s [%s] %s?%s: %s"
-    log.info(line, client.address, name, now, sink, query, what, extra={FIELDS: fields})
+    line = "%s - %s [%s] %s?%s: %s request_id=%s"
+    values = (client.address, name, now, sink, query, what, client.request_id or "-")
+    log.info(line, *values, extra={FIELDS: fields})

@@ -39,6 +39,8 @@ class Client:
         self.filter = filter
         self.address = address
         self.principal = principal
+        #: The id of the request for the stream, "" where it has none.
+        self.request_id = ""
         self.connected_at = time.monotonic()
         self.missed = 0
         self.reason = ""

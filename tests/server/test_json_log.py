@@ -36,7 +36,10 @@ def test_every_line_of_the_server_is_an_object(tmp_path: Path) -> None:
     settings = {"server": {"workers": 1, "log_format": "json"}}
     with Server(tmp_path, settings, arguments=["--access-logfile", "-"]) as server:
         agent = 'a "browser" \\ \x85'
-        assert request(server, f"/healthz?ticket={TICKET}&a=1", User_Agent=agent) == 200
+        assert (
+            request(server, f"/healthz?ticket={TICKET}&a=1", User_Agent=agent, X_Request_Id="me")
+            == 200
+        )
         assert request(server, '/no"where', Referer=server.url(f"/?ticket={TICKET}")) == 404
         with server.stream("?event_type=user.*") as stream:
             server.post({"event_type": "user.login"})
@@ -52,6 +55,7 @@ def test_every_line_of_the_server_is_an_object(tmp_path: Path) -> None:
         assert (health["query"], health["user_agent"]) == ("ticket=***&a=1", agent)
         assert health["remote_address"] == "127.0.0.1"
         assert (health["user"], health["referer"]) == (None, None)
+        assert health["request_id"] == "me"
         assert health["bytes"] > 0
         assert 0 < health["seconds"] < WAIT_SECONDS
         (nowhere,) = said('GET /no"where 404')
@@ -59,6 +63,8 @@ def test_every_line_of_the_server_is_an_object(tmp_path: Path) -> None:
         (began,) = said("stream connected")
         assert (began["sink"], began["query"]) == ("events_stream", "event_type=user.*")
         (ended,) = said("stream closed after")
+        assert len(began["request_id"]) == 32
+        assert ended["request_id"] == began["request_id"]
         assert (ended["reason"], ended["events"], ended["missed"]) == ("closed", 1, 0)
 
         # A reload with a mistake: the message has several lines, the log one object.

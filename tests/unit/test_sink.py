@@ -22,11 +22,13 @@ TYPES = ("user.login", "users.x", "user", "user.a.b", "mail.received", "end")
 
 
 def test_the_headers_are_exact(make_app: MakeApp) -> None:
-    response = make_app().test_client().get(URL, buffered=False)
+    client = make_app().test_client()
+    response = client.get(URL, headers={"X-Request-Id": "me"}, buffered=False)
     assert sorted(response.headers) == [
         ("Cache-Control", "no-cache, no-transform"),
         ("Content-Type", "text/event-stream; charset=utf-8"),
         ("X-Accel-Buffering", "no"),
+        ("X-Request-Id", "me"),
     ]
     response.close()
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import commands, parts, python, settings
+from . import commands, http, parts, python, settings
 
 #: What makes each generated part, by the page in ``docs`` and the part's name there.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "configuration.md": {"settings": settings.server_tables},
     "pulled-sinks.md": {"settings": settings.pulled_table},
     "commands.md": {"commands": commands.all_commands},
+    "http.md": {"endpoints": http.endpoints},
     "python.md": {"names": python.public_names},
 }
 

@@ -21,7 +21,11 @@ def replaced(text: str, name: str, part: str) -> str:
 
 
 def table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Return a table in Markdown. A cell can't hold ``|``."""
+    """Return a table in Markdown.
+
+    :raises ValueError: a cell has a ``|``, which the site and GitHub escape in different ways.
+    """
     lines = [headings, ("---",) * len(headings), *rows]
-    assert not any("|" in cell for row in lines for cell in row)
+    if bad := [cell for row in lines for cell in row if "|" in cell]:
+        raise ValueError(f"a cell of a table can't have a |; say it in other words: {bad[0]}")
     return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in lines)

@@ -157,7 +157,7 @@ def needs_chromium() -> None:
         pytest.skip("chromium is missing, so that a browser's EventSource can't be tried")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def needs_nginx() -> None:
     missing = [name for name in ("nginx", "openssl", "curl") if not shutil.which(name)]
     if missing:

@@ -56,8 +56,8 @@ def examine(target: Target, options: Options) -> Report:
 
 class _Examination:
     def __init__(self, target: Target, options: Options) -> None:
-        self.report = Report(target.shown)
         self.printable = Printable(target.headers, target.query)
+        self.report = Report(target.shown, printable=self.printable)
         self._first_target = target
         self._options = options
         self._deadline = time.monotonic() + options.seconds - WAIT_FOR_OTHER_SECONDS

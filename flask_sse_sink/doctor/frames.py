@@ -8,7 +8,7 @@ import zlib
 from typing import NamedTuple
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
-# A line that never ends would fill the memory.
+# A line, or an event, that never ends would fill the memory.
 _MAX_LINE = 1 << 20
 
 
@@ -55,7 +55,7 @@ class FrameReader:
         value = value.removeprefix(" ")
         if name == "event":
             self._event = value
-        elif name == "data":
+        elif name == "data" and sum(map(len, self._data)) < _MAX_LINE:
             self._data.append(value)
         elif name == "id" and "\0" not in value:
             self._id = value

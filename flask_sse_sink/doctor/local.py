@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 import sqlite3
@@ -25,7 +26,7 @@ from . import machine
 from .asking import Asking
 from .reading import Reading
 from .report import Finding, Report
-from .target import Target, problem_members
+from .target import Printable, Target, problem_members
 from .unreachable import Unreachable
 from .wire import NoAnswer
 
@@ -34,6 +35,7 @@ CODES = ("config", "log", "disk", "redis", "descriptors", "threads", "direct_sen
 
 _LIBRARIES = ("flask", "gunicorn", "msgspec", "redis")
 _PATIENCE_SECONDS = 5.0
+_LONGEST = 100_000
 # A commit that takes longer makes producers wait.
 _SLOW_SECONDS = 0.1
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -44,7 +46,9 @@ def examine_locally(load: Callable[[], Flask], token: str = "") -> Report:
 
     ``token`` opens sinks that need one.
     """
-    report = Report()
+    headers = [("Authorization", f"Bearer {token}")] if token else []
+    # All mistakes of a configuration are shown, however many there are.
+    report = Report(printable=functools.partial(Printable(headers, ()), length=_LONGEST))
     _check_versions(report)
     try:
         app = load()

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
-from itertools import pairwise
 from typing import NamedTuple
 
 from .frames import Decompressor, Frame, FrameReader
@@ -16,6 +15,8 @@ from .wire import READ_ERRORS, Answer
 #: How many frames a probe has, and the seconds between two of them.
 PROBE_FRAMES = 10
 PROBE_PAUSE_SECONDS = 0.2
+# How many of the first frames and arrivals are kept.
+_KEPT = 100
 
 
 class ProbeFrame(NamedTuple):
@@ -42,8 +43,9 @@ class Reading:
     def __init__(self, answer: Answer, opened_at: float) -> None:
         self.answer = answer
         self.opened_at = opened_at
-        #: When bytes came, each time.
+        #: When bytes came, the first :data:`_KEPT` times, and the last time.
         self.arrivals: list[float] = []
+        self._longest_silence = 0.0
         self.frames: list[Frame] = []
         self.probe: list[ProbeFrame] = []
         #: When the stream ended without being asked to, None while it goes on.
@@ -77,8 +79,8 @@ class Reading:
     @property
     def longest_silence(self) -> float:
         """Return the longest time between two arrivals so far."""
-        times = [self.opened_at, *self.arrivals, self.ended_at or time.monotonic()]
-        return max(after - before for before, after in pairwise(times))
+        since_last = (self.ended_at or time.monotonic()) - self.last_byte_at
+        return max(self._longest_silence, since_last)
 
     def wait(self, condition: Callable[[], bool], until: float) -> bool:
         """Wait until the condition holds or the stream ended, at most until this time."""
@@ -117,18 +119,12 @@ class Reading:
         frames = self._reader.feed(self._decompressor.feed(data))
         probe = [each for frame in frames if (each := _probe_frame(frame, now)) is not None]
         with self._changed:
-            self.arrivals.append(now)
+            self._longest_silence = max(self._longest_silence, now - self.last_byte_at)
+            # A busy stream would fill the memory: the first and the last tell enough.
+            self.arrivals = [*self.arrivals[:_KEPT], now]
+            self.frames = [*self.frames[:_KEPT], *frames[-_KEPT:]]
+            self.probe = [*self.probe, *probe][:PROBE_FRAMES]
             self.is_opaque = not self._decompressor.is_known
-            # A busy stream would fill the memory: the first and the last frames tell enough.
-            self.frames = (
-                [*self.frames[:100], *frames[-1:]]
-                if len(self.frames) > 100
-                else [
-                    *self.frames,
-                    *frames,
-                ]
-            )
-            self.probe += probe
             self._changed.notify_all()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -49,25 +49,31 @@ class Report:
     checks: list[Check] = field(default_factory=list)
     limits: list[Limit] = field(default_factory=list)
     heartbeat_timeout: float | None = None
+    #: Makes texts printable that may hold what others sent.
+    printable: Callable[[str], str] = str
 
     def ok(self, name: str, seen: str) -> None:
         """Note a check that found nothing."""
-        self.checks.append(Check(name, OK, seen))
+        self._check(name, OK, seen)
 
     def note(self, name: str, seen: str) -> None:
         """Note something that is worth knowing, and not wrong."""
-        self.checks.append(Check(name, NOTE, seen))
+        self._check(name, NOTE, seen)
 
     def skip(self, name: str, seen: str) -> None:
         """Note a check that couldn't be made, and why."""
-        self.checks.append(Check(name, SKIPPED, seen))
+        self._check(name, SKIPPED, seen)
 
     def find(self, finding: Finding) -> None:
         """Add a finding, and the check that it comes from; one of each code is kept."""
         if finding.code in (each.code for each in self.findings):
             return
-        self.findings.append(finding)
-        self.checks.append(Check(finding.code, FOUND, finding.seen))
+        seen = self.printable(finding.seen)
+        self.findings.append(finding._replace(seen=seen))
+        self.checks.append(Check(finding.code, FOUND, seen))
+
+    def _check(self, name: str, result: str, seen: str) -> None:
+        self.checks.append(Check(name, result, self.printable(seen)))
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON has it."""

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 
 from ..filters import CRITERIA
 
-_SHOWN = 200
+_SHOWN = 300
 _UNSAFE = re.compile(r"[^\x21-\x7e\x80-\U0010ffff]")
 _HIDDEN = "***"
 _PORTS = {"http": 80, "https": 443}

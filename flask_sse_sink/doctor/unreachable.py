@@ -63,9 +63,15 @@ def no_tls(target: Target, error: Exception) -> Unreachable:
             "renew it with its whole chain (fullchain.pem); for an authority of your own, set "
             "SSL_CERT_FILE for this command",
         )
-    reason = error.reason if isinstance(error, ssl.SSLError) else ""
+    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
     if isinstance(error, TimeoutError):
         reason = f"no answer within {HANDSHAKE_SECONDS:g} s"
+    if "APPLICATION_PROTOCOL" in reason:
+        return Unreachable(
+            f"{where} doesn't offer HTTP/1.1 over TLS",
+            "it speaks HTTP/2 alone, which this command doesn't",
+            "let it offer http/1.1, too; browsers may get through all the same",
+        )
     return Unreachable(
         f"{where} doesn't speak TLS ({reason or 'the handshake was ended'})",
         "the port is one for plain HTTP, or it accepts other versions of TLS only",

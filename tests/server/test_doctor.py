@@ -64,6 +64,13 @@ SCRIPTS = {
         b"HTTP/1.1 401 No\r\nContent-Length: %d\r\n\r\n%b" % (len(_HOSTILE), _HOSTILE),
         b"",
     ),
+    "echo": (
+        _HEAD.replace(b"text/event-stream", b"text/html\x1b[31m " + TOKEN.encode())
+        + b"Content-Length: 0\r\nCache-Control: public; "
+        + TOKEN.encode()
+        + b"\r\n\r\n",
+        b"",
+    ),
     "no_http": (b"SSH-2.0-OpenSSH_9.2\r\n", b""),
     "empty": (b"", b""),
     "dripping": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
@@ -117,7 +124,7 @@ class _Examinations:
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
+def reports(tmp_path_factory: pytest.TempPathFactory, needs_nginx: None) -> Iterator[Reports]:
     folder = tmp_path_factory.mktemp("doctor")
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(Server(folder, SETTINGS))
@@ -148,7 +155,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
             examinations.begin(name, f"http://127.0.0.1:{port}/events_stream/")
         for name, (answer, repeated) in SCRIPTS.items():
             port = stack.enter_context(scripted(answer, repeated))
-            headers = [BEARER] * (name == "hostile")
+            headers = [BEARER] * (name in ("hostile", "echo"))
             examinations.begin(name, f"http://127.0.0.1:{port}/", *headers, origin="")
         config = server.config
         examinations.begin_command("healthy", config, "--json", server.url("/closed/"))
@@ -159,7 +166,6 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
     yield reports
 
 
-@pytest.mark.usefixtures("needs_nginx")
 @pytest.mark.parametrize(
     ("name", "codes"),
     [
@@ -211,6 +217,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
         ("limited", ["status"]),
         ("firewall", ["auth"]),
         ("hostile", ["auth"]),
+        ("echo", ["content_type", "caching"]),
         ("no_http", ["unreachable"]),
         ("empty", ["unreachable"]),
         ("dripping", ["unreachable"]),
@@ -220,7 +227,6 @@ def test_a_fault_is_named_and_nothing_else(reports: Reports, name: str, codes: l
     assert reports.codes(name) == codes, reports.text(name)
 
 
-@pytest.mark.usefixtures("needs_nginx")
 @pytest.mark.parametrize(
     ("name", "part"),
     [
@@ -258,7 +264,6 @@ def test_what_is_said_of_a_fault_tells_its_cause_or_cure(
     assert part in reports.text(name), reports.text(name)
 
 
-@pytest.mark.usefixtures("needs_nginx")
 def test_no_report_holds_a_token_or_a_control_character(reports: Reports) -> None:
     for name in reports.found:
         text = reports.text(name) + json.dumps(reports.found[name].as_json(), ensure_ascii=False)
@@ -266,9 +271,9 @@ def test_no_report_holds_a_token_or_a_control_character(reports: Reports) -> Non
         assert "wrong-one" not in text, name
         assert "\x1b" not in text, name
     assert "?[31mno ***" in reports.text("hostile")
+    assert "text/html?[31m ***" in reports.text("echo")
 
 
-@pytest.mark.usefixtures("needs_nginx")
 def test_the_command_prints_one_object_and_exits_with_0_where_nothing_is_found(
     reports: Reports,
 ) -> None:
@@ -281,7 +286,6 @@ def test_the_command_prints_one_object_and_exits_with_0_where_nothing_is_found(
     assert all(line.startswith("# ") for line in done.stderr.splitlines())
 
 
-@pytest.mark.usefixtures("needs_nginx")
 def test_a_machine_whose_server_runs_is_healthy(reports: Reports) -> None:
     done = reports.printed["local"]
     assert done.returncode == 0, done.stdout + done.stderr
@@ -291,7 +295,6 @@ def test_a_machine_whose_server_runs_is_healthy(reports: Reports) -> None:
     assert checks["log"]["result"] in ("ok", "note")
 
 
-@pytest.mark.usefixtures("needs_nginx")
 def test_the_command_exits_with_1_where_something_is_found(reports: Reports) -> None:
     done = reports.printed["found"]
     assert done.returncode == 1, done.stderr

@@ -164,10 +164,11 @@ def test_redis_says_what_survives_a_crash_and_what_is_full(
     ("answer", "part"),
     [
         (b'HTTP/1.1 503 X\r\nContent-Length: 17\r\n\r\n{"detail":"full"}', "status 503: full"),
+        (b'HTTP/1.1 503 X\r\nContent-Length: 24\r\n\r\n{"detail":"\\u001b[2Jno"}', "503: ?[2Jno"),
         (b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n", "not an answer of this package"),
         (b"+PONG\r\n", "doesn't answer in HTTP/1"),
     ],
-    ids=["not_ready", "another_server", "another_program"],
+    ids=["not_ready", "hostile", "another_server", "another_program"],
 )
 def test_what_listens_there_may_not_be_well(
     configure: Callable[[str], None], answer: bytes, part: str

@@ -93,6 +93,10 @@ class ModulePage:
         """Return once the stream is in this state."""
         wait_until(lambda: self.state == state, f"{state}, now {self.got('states')}")
 
+    def wait_until_told(self, state: str, times: int = 1) -> None:
+        """Return once the page was told of this state so often; it may be over soon."""
+        wait_until(lambda: self.got("states").count(state) >= times, f"{times} times {state}")
+
     def wait_for_detail(self, condition: Callable[[dict[str, Any]], bool]) -> None:
         """Return once the page was told of a state with details like these."""
         wait_until(

@@ -222,16 +222,15 @@ class SSESink:
         app = self._app()
         return description.openapi_document(app, runtime_of(app).settings, "/", version)
 
-    def asyncapi(self, host: str) -> dict[str, Any]:
+    def asyncapi(self, url: str) -> dict[str, Any]:
         """Return the AsyncAPI document of the sinks and of the ingest endpoint.
 
-        ``host`` is that of the app's URLs, with the port, such as ``request.host``.
+        ``url`` is where the app is, such as ``request.root_url``.
 
         :raises RuntimeError: it isn't clear which app is meant.
         """
         app = self._app()
-        place = description.Place("http", host)
-        return description.asyncapi_document(app, runtime_of(app).settings, place)
+        return description.asyncapi_document(app, runtime_of(app).settings, url)
 
     def close(self) -> None:
         """End the streams and threads of every app of this extension, and close the logs."""

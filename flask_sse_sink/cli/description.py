@@ -23,9 +23,8 @@ from .options import current_runtime
 def openapi(version: Version) -> None:
     """Print the OpenAPI document of the app's endpoints."""
     settings = current_runtime().settings
-    place = address(settings)
-    url = f"{place.scheme}://{place.host}"
-    click.echo(text(openapi_document(current_app, settings, url, version)), nl=False)
+    document = openapi_document(current_app, settings, address(settings), version)
+    click.echo(text(document), nl=False)
 
 
 @click.command()

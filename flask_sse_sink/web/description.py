@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from flask import Blueprint, Flask, Response, current_app, request
@@ -31,6 +31,9 @@ from .problem import problem
 OPENAPI_PATH = "/openapi.json"
 ASYNCAPI_PATH = "/asyncapi.json"
 
+# How the text of a document ends.
+_END = b"\n}\n"
+
 _ABOUT = """\
 Events come in by `POST` and are stored once, in order. Sinks stream them to whoever holds a \
 connection, or give them out in batches that are confirmed.
@@ -49,40 +52,51 @@ _TAGS = {
 }
 
 
-class Place(NamedTuple):
-    """Where a server is: the scheme of its URL, its host with the port, and the path in front."""
-
-    scheme: str
-    host: str
-    path: str = ""
-
-
 def openapi_document(
-    app: Flask, settings: Settings, server: str, version: Version = VERSIONS[0]
+    app: Flask, settings: Settings, url: str, version: Version = VERSIONS[0]
 ) -> dict[str, Any]:
     """Return the OpenAPI document of the app's described endpoints.
 
-    ``server`` is the URL that their paths are below. It may be relative to the document's own.
+    ``url`` is the one that their paths are below. It may be relative to the document's own.
     """
-    document = openapi.document(
-        _about(), operations(app, settings), security_schemes(settings), version
-    )
-    return {**document, "servers": [{"url": server}]}
+    return _openapi(app, settings, version) | {"servers": _openapi_servers(url)}
 
 
-def asyncapi_document(app: Flask, settings: Settings, place: Place) -> dict[str, Any]:
-    """Return the AsyncAPI document of the app's endpoints that carry events."""
-    document = asyncapi.document(_about(), operations(app, settings), security_schemes(settings))
-    server = {"host": place.host, "protocol": place.scheme}
-    if place.path:
-        server["pathname"] = place.path
-    return {**document, "servers": {"this": server}}
+def asyncapi_document(app: Flask, settings: Settings, url: str) -> dict[str, Any]:
+    """Return the AsyncAPI document of the app's endpoints that carry events.
+
+    ``url`` is the absolute one that their paths are below.
+    """
+    return _asyncapi(app, settings) | {"servers": _asyncapi_servers(url)}
 
 
-def address(settings: Settings) -> Place:
-    """Return where the server is by its settings alone."""
+def _openapi(app: Flask, settings: Settings, version: Version) -> dict[str, Any]:
+    schemes = security_schemes(settings)
+    return openapi.document(_about(), operations(app, settings), schemes, version)
+
+
+def _asyncapi(app: Flask, settings: Settings) -> dict[str, Any]:
+    return asyncapi.document(_about(), operations(app, settings), security_schemes(settings))
+
+
+def _openapi_servers(url: str) -> object:
+    return [{"url": url}]
+
+
+def _asyncapi_servers(url: str) -> object:
+    # The host may be whatever a client has sent, which urlsplit() may refuse.
+    scheme, _, rest = url.partition("://")
+    host, _, path = rest.partition("/")
+    server = {"host": host, "protocol": scheme}
+    if path.strip("/"):
+        server["pathname"] = f"/{path.strip('/')}"
+    return {"this": server}
+
+
+def address(settings: Settings) -> str:
+    """Return the URL that the server has by its settings alone."""
     host, port = settings.server.host, settings.server.port
-    return Place("http", f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def security_schemes(settings: Settings) -> dict[str, Schema]:
@@ -124,6 +138,9 @@ def _about() -> About:
 def blueprint(settings: Callable[[], Settings]) -> Blueprint:
     """Return the blueprint with both documents; ``settings`` returns those of the app."""
     pages = DescribedBlueprint("sse_sink_description", __name__, _describe)
+    # To make a document takes milliseconds, and anybody may ask for one. So the texts are kept,
+    # without the server's URL, which may differ from request to request.
+    texts: dict[str, bytes] = {}
 
     @pages.get(OPENAPI_PATH)
     def openapi_json() -> Response:
@@ -131,22 +148,26 @@ def blueprint(settings: Callable[[], Settings]) -> Blueprint:
         if version not in VERSIONS:
             detail = f"{version[:80]!r} is none of {', '.join(VERSIONS)}; send one of these"
             return problem(400, "Malformed version", detail)
-        server = request.script_root or "/"
-        return _response(openapi_document(current_app, settings(), server, version))
+        if version not in texts:
+            texts[version] = text(_openapi(current_app, settings(), version))
+        return _response(texts[version], _openapi_servers(request.script_root or "/"))
 
     @pages.get(ASYNCAPI_PATH)
     def asyncapi_json() -> Response:
-        place = address(settings())
+        if "asyncapi" not in texts:
+            texts["asyncapi"] = text(_asyncapi(current_app, settings()))
         # HTTP/1.0 needs no Host.
-        if request.host:
-            place = Place(request.scheme, request.host, request.script_root)
-        return _response(asyncapi_document(current_app, settings(), place))
+        url = request.root_url if request.host else address(settings())
+        return _response(texts["asyncapi"], _asyncapi_servers(url))
 
     return pages
 
 
-def _response(document: dict[str, Any]) -> Response:
-    response = Response(text(document), content_type="application/json")
+def _response(document: bytes, servers: object) -> Response:
+    """Return the response with a document that has these servers, as its last member."""
+    added = b',\n  "servers": ' + msgspec.json.encode(servers)
+    body = document.removesuffix(_END) + added + _END
+    response = Response(body, content_type="application/json")
     # It changes with the configuration: caches may keep it, and ask whether it is still right.
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
@@ -156,7 +177,8 @@ def _response(document: dict[str, Any]) -> Response:
 
 def text(document: dict[str, Any]) -> bytes:
     """Return a document as it is served and printed."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    formatted: bytes = msgspec.json.format(msgspec.json.encode(document), indent=2)
+    return formatted + b"\n"
 
 
 def _describe(settings: Settings) -> Sequence[Operation]:

@@ -16,6 +16,7 @@ from werkzeug.datastructures import ImmutableMultiDict
 
 from flask_sse_sink import SSESink, create_app
 from flask_sse_sink.access.credentials import URL_TOKENS
+from flask_sse_sink.cli import sse as sse_commands
 from flask_sse_sink.extension import runtime_of
 from support.apps import Listen, MakeApp, publish
 
@@ -141,6 +142,45 @@ def test_every_route_of_the_extension_is_described_and_no_other(
     described = {(method, path) for method, path, _ in operations(sse.openapi())}
     theirs = {("GET", "/static/{filename}")}
     assert described - {("OPTIONS", "/ingest")} == routes(app) - theirs
+
+
+def test_an_app_of_others_gets_the_asyncapi_document_for_its_url(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app = Flask("theirs")
+    database = {"url": f"sqlite:///{tmp_path / 'theirs.db'}"}
+    sse = SSESink(app, CONFIGURATIONS["open"] | {"database": database})
+    found = sse.asyncapi("https://events.example/below/")
+    assert found["servers"] == {
+        "this": {"host": "events.example", "protocol": "https", "pathname": "/below"}
+    }
+    assert list(found["channels"]) == ["stream_open", "ingest"]
+
+
+def test_what_is_off_is_not_described(make_app: MakeApp, tmp_path: Path) -> None:
+    off = {"server": {"console": False}, "ingest": {"auth": "none", "webhook_senders": []}}
+    paths = document(server(tmp_path, {**CONFIGURATIONS["open"], **off}))["paths"]
+    assert [path for path in paths if path.startswith("/console")] == []
+    assert list(paths["/"]["get"]["responses"]["200"]["content"]) == ["application/json"]
+    assert list(paths["/open/"]["get"]["responses"]["200"]["content"]) == ["text/event-stream"]
+    assert list(paths["/ingest"]) == ["post"]
+    assert "/tickets" not in paths
+
+
+def test_the_commands_print_what_the_server_serves(closed: Flask) -> None:
+    run = closed.test_cli_runner()
+    for arguments, path in (
+        (["openapi"], "/openapi.json"),
+        (["openapi", "--version", "3.2"], "/openapi.json?version=3.2"),
+        (["asyncapi"], "/asyncapi.json"),
+    ):
+        result = run.invoke(sse_commands, arguments)
+        assert result.exit_code == 0, result.output
+        printed, served = json.loads(result.output), document(closed, path)
+        assert "127.0.0.1:8000" in json.dumps(printed.pop("servers"))
+        del served["servers"]
+        assert printed == served
+    assert run.invoke(sse_commands, ["openapi", "--version", "2.0"]).exit_code == 2
 
 
 def test_no_other_app_serves_the_documents_unless_it_wants_to(make_app: MakeApp) -> None:

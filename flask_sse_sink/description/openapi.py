@@ -171,7 +171,7 @@ class _Writer:
         if content.items is not None:
             return self.schemas.of(content.items)
         if content.frames:
-            return {"oneOf": [self._frame(frame) for frame in content.frames]}
+            return {"anyOf": [self._frame(frame) for frame in content.frames]}
         return None
 
     def _frame(self, frame: Frame) -> Schema:

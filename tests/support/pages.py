@@ -18,7 +18,14 @@ _HEADING = re.compile(r"^#+ +(.*?) *$", re.MULTILINE)
 
 def pages() -> list[Path]:
     """Return every page of Markdown of the repository: what a reader may open."""
-    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "bench/README.md"])
+    return sorted(
+        [
+            *ROOT.glob("*.md"),
+            *(ROOT / "docs").rglob("*.md"),
+            ROOT / "bench/README.md",
+            ROOT / "examples/README.md",
+        ]
+    )
 
 
 def name(page: Path) -> str:

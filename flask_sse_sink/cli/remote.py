@@ -130,6 +130,8 @@ class RemoteServer:
             except (HTTPError, OSError) as error:
                 reason = why(error)
                 refusal = Unreachable(f"{without_query(url)}: {reason}")
+                if is_lasting(error):
+                    raise refusal from error
             else:
                 if status < 300:
                     return content
@@ -169,9 +171,23 @@ class RemoteServer:
         return response.status, content, float(wait) if wait.isascii() and wait.isdigit() else 0.0
 
 
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+
+
+def is_lasting(error: Exception) -> bool:
+    """Return whether a connection would fail again for the same reason."""
+    return _UNTRUSTED in str(error)
+
+
 def why(error: Exception) -> str:
     """Return what went wrong with a connection, with a cure."""
     text = shown(str(error))
+    if is_lasting(error):
+        reason = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+        return (
+            f"its certificate isn't trusted ({reason}); name the file with the certificate of "
+            "its authority in SSL_CERT_FILE"
+        )
     for name, words in (
         ("NameResolutionError", "there is no such host; mend the URL"),
         ("NewConnectionError", "nobody listens there; start the server, or mend host and port"),

@@ -14,7 +14,7 @@ from ld_eventsource.config import ConnectStrategy, ErrorStrategy
 from ld_eventsource.errors import HTTPContentTypeError, HTTPStatusError
 from urllib3.connection import HTTPConnection
 
-from .remote import Problem, Refused, why
+from .remote import Problem, Refused, is_lasting, why
 from .texts import shown, without_query
 
 # Bytes of a refusal's body that are read.
@@ -111,4 +111,8 @@ def _reason(fault: Fault, address: str, pool: _Pool) -> str:
         if 400 <= error.status < 500:
             raise Refused(address, problem)
         return problem.text
-    return "the stream ended" if error is None else why(error)
+    if error is None:
+        return "the stream ended"
+    if is_lasting(error):
+        raise click.ClickException(f"{where}: {why(error)}")
+    return why(error)

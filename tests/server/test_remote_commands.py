@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from flask_sse_sink.cli import remote
 from flask_sse_sink.cli.main import main
+from support.certificate import make_certificate
 from support.processes import environment, free_port
 from support.scripted import Answer, Asked, ScriptedServer
 from support.server import Server
@@ -233,6 +234,26 @@ def test_nobody_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("tail", nowhere, "--retries", "0")
     assert done.exit_code == 1
     assert "nobody listens there" in done.stderr and "gave up" in done.stderr
+
+
+def test_a_certificate_that_is_not_trusted_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "POST":
+            return Answer(201, b'{"ids": [1]}')
+        return stream("data: one\n\n")
+
+    certificate, key = make_certificate(tmp_path)
+    with ScriptedServer(answer, (certificate, key)) as other:
+        commands = (("publish", "a", "--url", other.url), ("tail", other.url, "-n", "1"))
+        for words in commands:
+            done = run(*words)
+            assert done.exit_code == 1
+            assert "isn't trusted (self-signed certificate); name the file" in done.stderr
+            assert "again" not in done.stderr
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert [run(*words).stdout for words in commands] == ["1\n", "one\n"]
 
 
 @pytest.mark.parametrize(

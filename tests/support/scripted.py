@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import NamedTuple, Self
 
 
@@ -27,9 +29,14 @@ class Answer(NamedTuple):
 
 
 class ScriptedServer:
-    """Serves on loopback, with ``answer``, while its context lasts."""
+    """Serves on loopback, with ``answer``, while its context lasts.
 
-    def __init__(self, answer: Callable[[Asked], Answer]) -> None:
+    ``tls`` has the files of a certificate for localhost, and of its key.
+    """
+
+    def __init__(
+        self, answer: Callable[[Asked], Answer], tls: tuple[Path, Path] | None = None
+    ) -> None:
         self.asked: list[Asked] = []
         outer = self
 
@@ -58,6 +65,11 @@ class ScriptedServer:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.url = f"https://localhost:{self._server.server_port}"
 
     def __enter__(self) -> Self:
         self._thread.start()

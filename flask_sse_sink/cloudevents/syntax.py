@@ -8,6 +8,8 @@ import re
 from datetime import datetime
 from urllib.parse import quote
 
+#: The most characters of a URI and of a media type.
+MAX_LENGTH = 2048
 #: The range of the type Integer.
 MIN_INTEGER, MAX_INTEGER = -(2**31), 2**31 - 1
 
@@ -25,10 +27,9 @@ _TIMESTAMP = re.compile(
 )
 
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-_MEDIA_TYPE = re.compile(
-    rf"{_TOKEN}/{_TOKEN}"
-    rf'(?:[ \t]*;[ \t]*(?:{_TOKEN}=(?:{_TOKEN}|"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"))?)*'
-)
+_PARAMETER = rf'{_TOKEN}=(?:{_TOKEN}|"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*")'
+# Each space can be matched in one way only: two would take exponential time.
+_MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}[ \t]*(?:;[ \t]*(?:{_PARAMETER}[ \t]*)?)*")
 _CHARSET = re.compile(r';[ \t]*charset="?([^";]*)', re.IGNORECASE)
 _TEXT_TYPES = frozenset(
     (
@@ -77,11 +78,13 @@ def is_integer(value: object) -> bool:
 
 def is_uri(text: str) -> bool:
     """Return whether the text is a URI with a scheme. Rule: RFC 3986, 4.3."""
-    return _URI.fullmatch(text) is not None
+    return len(text) <= MAX_LENGTH and _URI.fullmatch(text) is not None
 
 
 def is_uri_reference(text: str) -> bool:
     """Return whether the text is a URI reference. Rule: RFC 3986, 4.1."""
+    if len(text) > MAX_LENGTH:
+        return False
     return is_uri(text) or _RELATIVE.fullmatch(text) is not None
 
 
@@ -108,7 +111,7 @@ def is_timestamp(text: str) -> bool:
 
 def is_media_type(text: str) -> bool:
     """Return whether the text is a media type, perhaps with parameters. Rule: RFC 2046."""
-    return _MEDIA_TYPE.fullmatch(text) is not None
+    return len(text) <= MAX_LENGTH and _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def is_json(media_type: str) -> bool:

@@ -120,9 +120,15 @@ def test_every_source_becomes_a_reference_which_stays_as_it_is(text: str) -> Non
     assert syntax.uri_reference(made) == made
 
 
-def test_no_text_makes_the_check_of_references_slow() -> None:
-    for part in ("a", "%20", "a:", "//", "/", "@", "[", "a/", "?", ".", "a@"):
-        syntax.is_uri_reference(part * 50_000 + "\n")
+def test_no_text_makes_a_check_slow() -> None:
+    for part in ("a", "%20", "a:", "//", "/", "@", "[", "a/", "?", ".", "a@", "://", "#", "?#"):
+        assert not syntax.is_uri_reference(part * 10_000 + "\n")
+    for part in ("; ", ";", " ", "; a=b ", '; a="', "\\", ";a=b;", "\t;\t", "; charset="):
+        media_type = "text/plain" + part * 10_000 + "\n"
+        assert not syntax.is_media_type(media_type)
+        assert syntax.is_text(media_type) in (True, False)
+    for part in ("1", "Z", ".1", "+00:00"):
+        assert not syntax.is_timestamp("2020-01-01T00:00:00." + part * 10_000 + "\n")
 
 
 @pytest.mark.parametrize(

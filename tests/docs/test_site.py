@@ -14,6 +14,9 @@ import pytest
 from support.pages import outside, pages, site_name
 from support.processes import ROOT
 
+# Building takes two seconds, and much longer where the machine is busy.
+pytestmark = pytest.mark.timeout(300)
+
 PAGES = [page for page in pages() if site_name(page)]
 
 
@@ -24,7 +27,7 @@ def build(folder: Path, into: Path) -> tuple[int, str]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
     return result.returncode, result.stdout + result.stderr

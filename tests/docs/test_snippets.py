@@ -19,6 +19,9 @@ from support.processes import ROOT
 from support.snippets import Block, blocks, commands, shows
 from support.terminal import SECRETS, Terminal
 
+# A page has many commands, each of which starts Python.
+pytestmark = pytest.mark.timeout(300)
+
 PAGES = [page for page in pages() if list(blocks(page))]
 RUN = {"console", "sh", "python"}
 CHECKED = {"yaml", "json", "js", "html"}

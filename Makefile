@@ -22,11 +22,11 @@ units:
 
 # Everything; what is checked in CI too. The fault tests measure: they run one at a time, and
 # nothing follows what lines they run.
-test: $(VENV)/.test $(VENV)/.docs
+test: $(VENV)/.test $(VENV)/.docs $(VENV)/.deploy
 	$(if $(CI),@$(MAKE) --no-print-directory lint)
 ifeq ($(ARGS),)
 	$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term \
-		tests/unit tests/server tests/browser tests/docs tests/distribution
+		tests/unit tests/server tests/browser tests/docs tests/distribution tests/deploy
 	$(BIN)/python -m pytest tests/faults
 else
 	$(BIN)/python -m pytest $(ARGS)
@@ -61,7 +61,7 @@ soak: $(VENV)/.test
 bench: $(VENV)/.bench
 	@$(BIN)/python -m bench $(ARGS)
 
-lint: $(VENV)/.test $(VENV)/.docs
+lint: $(VENV)/.test $(VENV)/.docs $(VENV)/.deploy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -105,6 +105,10 @@ $(VENV)/.serve: requirements.txt setup.cfg pyproject.toml
 
 $(VENV)/.test: $(VENV)/.serve tests/requirements.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+$(VENV)/.deploy: $(VENV)/.test deploy/requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r deploy/requirements.txt
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.test docs/requirements.txt

@@ -24,6 +24,9 @@ from support.producer import Producer
 from support.server import Server
 from support.waiting import WAIT_SECONDS
 
+# The first test waits until both are built, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(400)
+
 REPOSITORY = "https://github.com/flask-sse-sink/flask-sse-sink"
 INFO = "flask_sse_sink.egg-info/"
 
@@ -74,7 +77,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     command = [sys.executable, "-m", "build", "--no-isolation"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "is absent from the `packages` configuration" not in done.stderr
     (wheel,) = (folder / "dist").glob("*.whl")
@@ -106,7 +109,7 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder, with_pip=False)
     command = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install"]
     command += ["--no-index", "--no-deps", "--disable-pip-version-check", str(built.wheel)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -118,7 +121,7 @@ def test_what_pip_installed_serves_in_an_empty_folder(installed: Path, tmp_path:
     clean = ["env", "-i", "-C", str(tmp_path)]
     found = [*clean, str(installed / "bin/python"), "-c"]
     found += ["import flask_sse_sink; print(flask_sse_sink.__file__)"]
-    place = subprocess.run(found, check=True, capture_output=True, text=True, timeout=60).stdout
+    place = subprocess.run(found, check=True, capture_output=True, text=True, timeout=120).stdout
     assert place.startswith(str(installed))
 
     def command(port: int) -> list[str]:
@@ -140,7 +143,7 @@ def test_what_pip_installed_serves_in_an_empty_folder(installed: Path, tmp_path:
 
 def test_twine_finds_nothing_to_complain_about(built: Built) -> None:
     command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built[:2])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("PASSED") == 2
 

@@ -1,0 +1,1 @@
+"""The files to deploy with, checked by the tools that read them."""

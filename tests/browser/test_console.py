@@ -140,6 +140,11 @@ def test_a_sink_is_selected_in_the_page_and_by_the_browsers_buttons(
     expect(page.locator("#pulled-numbers")).to_contain_text("unconfirmed")
     expect(page.locator("#pulled-routes tr")).to_have_count(6)
     expect(page.locator("#pulled-code")).to_contain_text("curl 'http")
+    for _ in range(2):
+        page.go_back()
+        expect(page.locator("h1:visible")).to_have_text("logins")
+        page.go_forward()
+        expect(page.locator("h1:visible")).to_have_text("warehouse")
     page.go_back()
     expect(page.locator("h1:visible")).to_have_text("logins")
     page.go_back()

@@ -56,7 +56,8 @@ const sinks = new Sinks({
 
 /** Select the sink that the page's URL names, else the first that is a stream. */
 function selectFromUrl() {
-  const path = location.href.split(/[?#]/)[0].replace(/\/$/, "");
+  [shownUrl] = location.href.split("#");
+  const path = shownUrl.split("?")[0].replace(/\/$/, "");
   const ofUrl = page.sinks.find((sink) => at(sink.url).replace(/\/$/, "") === path);
   const open = page.sinks.filter((sink) => sink.stream && !sink.closed);
   select(ofUrl ?? open[0] ?? page.sinks[0]);

@@ -20,12 +20,16 @@ _FULL = {"3.1": "3.1.1", "3.2": "3.2.0"}
 
 
 class About(NamedTuple):
-    """What a document says of the server as a whole; ``tags`` describes those of operations."""
+    """What a document says of the server as a whole.
+
+    ``tags`` describes those of operations; ``headers`` are those of each answer by the app.
+    """
 
     title: str
     version: str
     text: str
     tags: Mapping[str, str] = {}
+    headers: Sequence[Header] = ()
 
 
 def document(
@@ -41,6 +45,7 @@ def document(
     # Only since 3.2 a document can say what a body consists of that has no end.
     knows_sequences = version != "3.1"
     writer = _Writer(knows_sequences, Schemas(_kinds(operations, knows_sequences)), schemes)
+    writer.headers = {each.name: _header(each) | {"required": True} for each in about.headers}
     paths: dict[str, Any] = {}
     for operation in operations:
         methods = paths.setdefault(operation.path, {})
@@ -50,6 +55,7 @@ def document(
         "schemas": writer.schemas.components,
         "parameters": writer.parameters.parts,
         "responses": writer.responses.parts,
+        "headers": writer.headers,
         "securitySchemes": dict(schemes),
     }
     return {
@@ -104,6 +110,8 @@ class _Writer:
         self.schemas = schemas
         self.parameters = _Components("parameters")
         self.responses = _Components("responses")
+        #: Those of each answer by the app.
+        self.headers: dict[str, dict[str, Any]] = {}
         self._schemes = schemes
 
     def operation(self, operation: Operation) -> dict[str, Any]:
@@ -143,8 +151,11 @@ class _Writer:
         part: dict[str, Any] = {
             "description": answer.about or HTTPStatus(answer.status).phrase,
         }
-        if answer.headers:
-            part["headers"] = {header.name: _header(header) for header in answer.headers}
+        headers = {header.name: _header(header) for header in answer.headers}
+        if answer.by_app:
+            headers |= {name: {"$ref": f"#/components/headers/{name}"} for name in self.headers}
+        if headers:
+            part["headers"] = headers
         if answer.contents:
             part["content"] = self._content(answer.contents)
         return part

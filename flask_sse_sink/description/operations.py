@@ -79,12 +79,16 @@ class Header(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What an endpoint answers with one status."""
+    """What an endpoint answers with one status.
+
+    ``by_app`` is false where the HTTP server answers before it asks the app.
+    """
 
     status: int
     about: str
     contents: Sequence[Content] = ()
     headers: Sequence[Header] = ()
+    by_app: bool = True
 
 
 class Body(NamedTuple):

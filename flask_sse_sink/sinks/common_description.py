@@ -21,6 +21,7 @@ TOO_LONG = Answer(
     414,
     "The URL is too long for the HTTP server: for gunicorn, more than 4094 bytes.",
     [Content("text/html", TEXT)],
+    by_app=False,
 )
 
 

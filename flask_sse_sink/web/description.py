@@ -21,11 +21,12 @@ from ..description.operations import (
     TICKET,
     Answer,
     Content,
+    Header,
     Operation,
     Parameter,
     Schema,
 )
-from . import answers
+from . import answers, request_id
 from .problem import problem
 
 OPENAPI_PATH = "/openapi.json"
@@ -132,7 +133,14 @@ def _key(place: str, name: str, about: str) -> Schema:
 
 
 def _about() -> About:
-    return About("flask-sse-sink", metadata.version("flask-sse-sink"), _ABOUT, _TAGS)
+    id = Header(
+        request_id.HEADER,
+        "The request's id, as its client sent it in this header, or a new one. Log lines name it.",
+        {"type": "string"},
+        "7f3c",
+    )
+    version = metadata.version("flask-sse-sink")
+    return About("flask-sse-sink", version, _ABOUT, _TAGS, [id])
 
 
 def blueprint(settings: Callable[[], Settings]) -> Blueprint:

@@ -115,6 +115,7 @@ def test_the_official_schema_of_asyncapi_takes_the_document(
 
 
 @pytest.mark.once
+@pytest.mark.timeout(600)
 def test_schemathesis_finds_no_answer_that_is_not_described(
     server: Server, tmp_path: Path
 ) -> None:
@@ -128,16 +129,16 @@ def test_schemathesis_finds_no_answer_that_is_not_described(
     (tmp_path / "openapi.json").write_text(json.dumps(found))
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
     # One worker: Python 3.11 can't compile in several threads at once, which the tool does.
-    options = ["--seed", "1", "--max-examples", "5", "--workers", "1"]
+    options = ["--seed", "1", "--max-examples", "3", "--workers", "1"]
     options += ["--phases", "examples,coverage,fuzzing", "--generation-database", "none"]
-    options += ["--request-timeout", str(WAIT_SECONDS), "--no-color"]
+    options += ["--request-timeout", "60", "--no-color"]
     options += ["--header", f"Authorization: Bearer {TOKEN}", "--url", server.url("")]
     result = subprocess.run(
         [Path(sys.executable).with_name("schemathesis"), "run", "openapi.json", *options],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=560,
     )
     assert result.returncode == 0, result.stdout[-20000:] + server.log[-2000:]
     count = sum(len(methods) for methods in found["paths"].values())

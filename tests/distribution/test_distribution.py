@@ -158,7 +158,7 @@ def test_every_link_of_an_indexs_page_leads_somewhere(built: Built) -> None:
         if target.startswith("#"):
             assert target[1:] in ids, target
             continue
-        assert re.match(r"https?://[\w.-]+(/|$)", target), f"{target} is relative"
+        assert re.match(r"https?://[\w.:-]+(/|$)", target), f"{target} is relative"
         own = re.match(rf"{REPOSITORY}/(?:blob|raw|tree)/main/([^#]+)", target)
         if own:
             assert (ROOT / own[1]).exists(), f"{own[1]} isn't in the repository"

@@ -51,23 +51,22 @@ def export(file: Path | None, since: Since | None, query: Query) -> None:
         head = log.head()
         count = 0
         with _output(file) as output, progress.bar(max(0, head - after), "Exporting") as bar:
-            for record in _records(log, after, head):
-                if filter.everything or filter.matches(decode_envelope(record.envelope)):
-                    output.write(write(record))
-                    count += 1
+            for page in _pages(log, after, head):
+                for record in page:
+                    if filter.everything or filter.matches(decode_envelope(record.envelope)):
+                        output.write(write(record))
+                        count += 1
                 # Ids have no gaps, but for those that were pruned.
-                bar.update(record.id - after - bar.pos)
+                bar.update(page[-1].id - after - bar.pos)
         click.echo(f"Exported {count} events, up to id {head}.", err=True)
     finally:
         log.close()
 
 
-def _records(log: EventLog, after: int, head: int) -> Iterator[Record]:
+def _pages(log: EventLog, after: int, head: int) -> Iterator[list[Record]]:
     """Yield what is stored after an id, up to another."""
-    while after < head and (page := log.records(after, min(_PAGE, head - after))):
-        for record in page:
-            if record.id <= head:
-                yield record
+    while page := [each for each in log.records(after, _PAGE) if each.id <= head]:
+        yield page
         after = page[-1].id
 
 

@@ -14,7 +14,7 @@ from ..exceptions import Fault, InvalidEvent, LogUnusable
 from ..log import EventLog, Record
 from . import progress
 from .exported import identity_of, read, read_as_new
-from .lines import Pipe, TextLine, read_lines, standard_input
+from .lines import LinePublisher, Pipe, TextLine, read_lines, standard_input
 from .options import load_runtime, log_of
 from .publish import publish_lines, target_of
 from .server_options import token_option, url_option
@@ -43,7 +43,8 @@ def import_(ctx: click.Context, /, file: str, new_ids: bool, url: str | None, to
                 target_of(ctx, url, token) as target,
                 progress.bar(length, "Importing") as bar,
             ):
-                publish_lines(target, _Counted(stream, bar), read_as_new)
+                line = progress.Line(beside_bar=length > 0)
+                publish_lines(LinePublisher(target, read_as_new, line), _Counted(stream, bar))
             return
         log = log_of(load_runtime(ctx))
         try:

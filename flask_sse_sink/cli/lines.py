@@ -94,12 +94,18 @@ class LinePublisher:
 
     ``decode`` returns a line's event, or raises
     :exc:`~flask_sse_sink.exceptions.InvalidEvent`. A line that fails stops none of the others.
+    ``line`` shows how far it is.
     """
 
-    def __init__(self, target: Target, decode: Callable[[bytes], NewEvent]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        decode: Callable[[bytes], NewEvent],
+        line: progress.Line | None = None,
+    ) -> None:
         self._target = target
         self._decode = decode
-        self._line = progress.Line()
+        self._line = line or progress.Line()
         self._last_number = 0
         self.accepted = 0
         self.duplicates = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,7 +56,7 @@ def publish(
         if event is not None:
             click.echo(_published(target, event))
         else:
-            publish_lines(target, standard_input(), _decode)
+            publish_lines(LinePublisher(target, _decode), standard_input())
 
 
 @contextmanager
@@ -73,12 +73,11 @@ def target_of(ctx: click.Context, url: str | None, token: str) -> Iterator[Targe
         yield ServerTarget(server, url)
 
 
-def publish_lines(target: Target, stream: Pipe, decode: Callable[[bytes], NewEvent]) -> None:
+def publish_lines(publisher: LinePublisher, stream: Pipe) -> None:
     """Publish the events of all lines of a stream.
 
     :raises click.exceptions.Exit: some lines failed.
     """
-    publisher = LinePublisher(target, decode)
     try:
         for lines in read_lines(stream):
             publisher.publish(lines)

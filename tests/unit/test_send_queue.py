@@ -734,7 +734,7 @@ def test_what_is_certain_to_be_sent() -> None:
 
 
 def test_what_was_sent_at_once_is_certain() -> None:
-    thread = Thread(whole, timeout=0.1)
+    thread = Thread(whole, timeout=1)
     thread.queue.sender.send(chunk(5))
     assert thread.taken() is None
     assert thread.queue.sent_up_to(4) == 5

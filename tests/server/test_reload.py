@@ -300,7 +300,7 @@ def test_a_taken_port_ends_the_start_with_one_message(
     assert "server.port in config.yaml" in told or "server.port in " in told
     assert "--bind" in told and "Traceback" not in told
     measured("a port that is taken: told, and ended", f"{seconds:.2f} s")
-    assert seconds < 5
+    assert seconds < 20
     left = [found.name for found in Path("/dev/shm").glob("sse-sink-metrics-*")]
     assert not [name for name in left if not psutil.pid_exists(int(name.rpartition("-")[2]))]
 

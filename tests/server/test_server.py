@@ -242,7 +242,7 @@ def test_a_vanished_client_is_noticed_by_its_heartbeats(tmp_path: Path) -> None:
         with server.stream() as gone, server.stream() as kept:
             with SocketStream(server.port) as refused:
                 assert refused.status == 503
-                assert re.search(r"retry-after: [456]$", refused.head, re.MULTILINE)
+                assert re.search(r"retry-after: [456](\r|$)", refused.head)
             gone.close()
             assert kept.next(heartbeats=True).event == "heartbeat"
 

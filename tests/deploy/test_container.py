@@ -20,7 +20,6 @@ from compose_spec.models import ComposeSpecification
 from flask_sse_sink.config import loading
 from support.processes import ROOT
 from support.server import Server
-from support.waiting import wait_until
 
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
@@ -201,8 +200,7 @@ def test_the_server_writes_nowhere_but_to_its_folder_and_to_memory(tmp_path: Pat
         with server.stream() as stream:
             ids = server.post([{"event_type": "a.b"}] * 2)
             assert [stream.message_id(), stream.message_id()] == ids
-        wait_until(lambda: server.metrics()["sse_sink_log_head_id"] == 2, "it counts")
-        wait_until(lambda: len(server.workers()) == 2, "both workers run")
-        assert server.metrics()["sse_sink_max_clients"] == 200
+        # Both workers count, in shared memory.
+        server.wait_for_metrics({"sse_sink_log_head_id": 2, "sse_sink_max_clients": 200})
     assert "Traceback" not in server.log, server.log
     assert "metrics will" not in server.log

@@ -235,7 +235,9 @@ class Terminal:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         inherited = environment(self._folder / "config.yaml", **more)
-        kept_back = ("CI", "SSE_SINK_", "PYTHONPATH", "PYTEST_", "COV", *SECRETS)
+        # What a `make` that runs the tests sets, too.
+        ours = ("CI", "SSE_SINK_", "PYTHONPATH", "PYTEST_", "COV", "MAKE", "MFLAGS")
+        kept_back = (*ours, *SECRETS)
         return {k: v for k, v in inherited.items() if not k.startswith(kept_back)}
 
     def __enter__(self) -> Self:

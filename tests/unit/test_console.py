@@ -29,7 +29,7 @@ access: {secret: a-secret-of-the-tests-with-32-bytes-and-more}
 database: {url: "sqlite:///events.db"}
 sink:
   live: {type: sse, match: ["user.*", end], path: /now, replay: true, cors_origins: ["*"]}
-  inbox: {type: sse, access: token, match: secret.plan, replay: true, max_clients: 77}
+  inbox: {type: sse, access: token, match: secret.plan, replay: true, max_clients: 7654321}
   warehouse: {type: http_pull, access: none}
   vault: {type: http_pull, match: secret.keys}
 """
@@ -165,7 +165,7 @@ def test_strangers_get_the_name_and_paths_of_a_closed_sink_alone(client: FlaskCl
     response = get(client, "/")
     assert "secret.plan" not in response.text
     assert "secret.keys" not in response.text
-    assert "77" not in response.text
+    assert "7654321" not in response.text
     sinks = {sink["name"]: sink for sink in Head(response.text).data["sinks"]}
     for name in ("inbox", "vault"):
         assert sinks[name].keys() == {"name", "stream", "closed", "url", "routes"}

@@ -32,8 +32,8 @@ _STOPPING_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
 # How long a read must have waited to be ended for a request that has no thread, and how often it
 # is looked at then.
-_IDLE_SECONDS = 0.1
-_CROWDED_LOOK_SECONDS = 0.05
+_IDLE_SECONDS = 0.05
+_CROWDED_LOOK_SECONDS = 0.02
 # How long a thread that answered waits for the next request on the same connection.
 _STAY_SECONDS = 0.02
 

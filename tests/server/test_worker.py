@@ -127,6 +127,8 @@ def test_connections_that_do_nothing_take_no_thread_from_the_others(
                 ended.wait(0.01)
 
     with small(tmp_path) as server, server.stream() as stream, contextlib.ExitStack() as stack:
+        # How long it takes without them, on a machine that other tests keep busy.
+        calm = statistics.quantiles([health_seconds(server) for _ in range(200)], n=100)[98]
         threads = [threading.Thread(target=come_and_go, args=(server,)) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -144,13 +146,13 @@ def test_connections_that_do_nothing_take_no_thread_from_the_others(
                     assert server.post({"event_type": "a.b"}) == [id]
                     assert stream.message_id() == id
             p99 = statistics.quantiles(seconds, n=100)[98]
-            if p99 < 0.05:
+            if p99 < max(0.05, 4 * calm):
                 break
         measured(
             "/healthz while 200 unfinished requests come and go, one worker: p50, p99",
             f"{statistics.median(seconds) * 1e3:.1f} ms, {p99 * 1e3:.1f} ms",
         )
-        assert p99 < 0.05
+        assert p99 < max(0.05, 4 * calm)
 
 
 @pytest.mark.parametrize("name", UNFINISHED_REQUESTS)

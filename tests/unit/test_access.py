@@ -15,7 +15,8 @@ from flask_sse_sink.cli import sse
 from flask_sse_sink.event import decode_envelope
 from flask_sse_sink.extension import runtime_of
 from flask_sse_sink.submission import new_event
-from flask_sse_sink.web.access import throttle
+from flask_sse_sink.web import access as web_access
+from flask_sse_sink.web.problem import Throttle
 from support.apps import Listen, MakeApp
 from support.issuer import AUDIENCE, NAME, SECRET, jwks_server, key_set, rsa_key, sign
 from support.stream import AppStream
@@ -225,7 +226,7 @@ def test_refusals_are_logged_once_a_second_each_without_the_token(
     make_app: MakeApp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1e6]
-    monkeypatch.setattr(throttle, "_clock", lambda: now[0])
+    monkeypatch.setattr(web_access, "throttle", Throttle(lambda: now[0]))
     app = closed(make_app)
     for _ in range(3):
         get(app, "a-wrong-secret")

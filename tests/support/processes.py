@@ -33,7 +33,7 @@ def environment(config: Path, **more: str) -> dict[str, str]:
     return {
         **inherited,
         "SSE_SINK_CONFIG": str(config),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'support' / 'without_watchdog'}",
         "PYTHONUNBUFFERED": "1",
         **more,
     }

@@ -162,7 +162,8 @@ def test_the_metrics_are_right_across_workers(tmp_path: Path) -> None:
                 'sse_sink_queue_frames{sink="events_stream"}': 0,
             }
             server.wait_for_metrics(expected)
-            assert server.metrics()['sse_sink_delivery_seconds_count{sink="events_stream"}'] >= 2
+            # One for each worker that has clients: the kernel may give one of them all.
+            assert server.metrics()['sse_sink_delivery_seconds_count{sink="events_stream"}'] >= 1
         ended = 'sse_sink_clients_ended_total{reason="closed",sink="events_stream"}'
         gone = {'sse_sink_clients{sink="events_stream"}': 0, ended: 20}
         server.wait_for_metrics(gone)

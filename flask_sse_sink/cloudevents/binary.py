@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from .. import submission
 from ..event import NewEvent
-from ..exceptions import Fault, InvalidEvent
+from ..exceptions import Fault
 from . import syntax
 from .building import BASE64, MAX_SHOWN, NO_DATA, Payload, Value, new_event
 
@@ -45,14 +45,7 @@ def decode(headers: Mapping[str, str], content_type: str, body: bytes) -> NewEve
     if content_type:
         attributes["datacontenttype"] = content_type
     payload = _payload(content_type, body)
-    named = {fault.loc for fault in faults}
-    try:
-        event = new_event(attributes, payload)
-    except InvalidEvent as error:
-        faults += [fault for fault in error.faults if fault.loc not in named]
-    if faults:
-        raise InvalidEvent(faults[: submission.MAX_FAULTS])
-    return event
+    return new_event(attributes, payload, faults)
 
 
 def decode_value(value: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -47,14 +47,19 @@ NO_DATA = Payload("{}", ABSENT)
 _encode = msgspec.json.Encoder().encode
 
 
-def new_event(attributes: Mapping[str, Value], payload: Payload) -> NewEvent:
+def new_event(
+    attributes: Mapping[str, Value], payload: Payload, found: Sequence[Fault] = ()
+) -> NewEvent:
     """Return the new event with these attributes and this data.
+
+    ``found`` are faults of attributes that couldn't be read; no other fault is told of these.
 
     :raises InvalidEvent: the attributes are wrong; each fault names one.
     """
-    faults = list(_faults(attributes, payload))
+    named = {fault.loc for fault in found}
+    faults = [*found, *(each for each in _faults(attributes, payload) if each.loc not in named)]
     if faults:
-        raise InvalidEvent(faults)
+        raise InvalidEvent(faults[: submission.MAX_FAULTS])
     meta: dict[str, Value] = {
         name: value for name, value in attributes.items() if name not in IN_ENVELOPE
     }

@@ -98,14 +98,7 @@ def _event(raw_members: dict[str, Raw]) -> NewEvent:
             faults.append(Fault(name[:MAX_SHOWN], str(error)))
             # For the checks that follow, which are about the other attributes.
             attributes[name] = ""
-    named = {fault.loc for fault in faults}
-    try:
-        event = new_event(attributes, payload)
-    except InvalidEvent as error:
-        faults += [fault for fault in error.faults if fault.loc not in named]
-    if faults:
-        raise InvalidEvent(faults[: submission.MAX_FAULTS])
-    return event
+    return new_event(attributes, payload, faults)
 
 
 def _payload(members: dict[str, bytes]) -> Payload:

@@ -67,9 +67,7 @@ def test_a_worker_with_a_thousand_streams_is_gone_in_two_seconds(
         ended = time.monotonic() - began
         wait_gone(workers)
         gone = time.monotonic() - began
-        # Where other work keeps the machine busy for longer, the last streams may be cut.
-        if gone < 2:
-            check_closing(crowd.heard, last)
+        check_closing(crowd.heard, last)
         measured(
             f"SIG{name}, 1,000 streams, peers don't close: last stream ended", f"{ended:.2f} s"
         )

@@ -246,15 +246,19 @@ class Runtime:
     def drain(self) -> int:
         """Let no more streams in, end those that are open, and return how many still are.
 
-        To be called again until that is 0. Streams that don't end within a second are cut.
+        To be called again until that is 0. After a second the streams are cut whose peers take
+        nothing, and after another one the rest: on a busy machine the threads of many streams
+        need that time to write their last bytes.
         """
-        now = time.monotonic()
-        if not self.admission.draining:
-            self.admission.draining, self._draining_since = True, now
+        begins, self.admission.draining = not self.admission.draining, True
         # A client may be joining at this moment: its connection is watched from then on.
         left = self.end_streams()
-        if self._parts is not None and now - self._draining_since > PATIENCE_SECONDS:
-            left += self._parts.watcher.cut()
+        now = time.monotonic()
+        if begins:
+            self._draining_since = now
+        waited = now - self._draining_since
+        if self._parts is not None and waited > PATIENCE_SECONDS:
+            left += self._parts.watcher.cut(only_writing=waited <= 2 * PATIENCE_SECONDS)
         return left
 
     def close(self) -> None:

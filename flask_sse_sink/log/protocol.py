@@ -157,7 +157,8 @@ class EventLog(Protocol):
 
         Returns the id of an event above ``after``. Where there is none, returns the head, which
         is below ``after`` if the log has lost its newest events. An append through this same
-        object need not end the wait.
+        object need not end the wait. The wait may end early: the notification of an event that
+        was seen before may come late.
         """
 
     def interrupt(self) -> None:

@@ -16,7 +16,7 @@ from ..publisher import Publisher
 from ..relay import Relay
 from ..retention import Retention
 from ..stream.admission import Admission
-from ..stream.client import Client
+from ..stream.client import Client, paced
 from ..stream.direct_socket import DirectSockets
 from ..stream.guard import Guard
 from ..stream.heartbeats import Heartbeats
@@ -119,7 +119,7 @@ class Sink:
     def end_streams(self) -> int:
         """Tell every stream, and every request that waits, to end; return how many there were."""
         clients = self.clients
-        for client in clients:
+        for client in paced([each for each in clients if not each.reason]):
             client.end("drained")
         return len(clients)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ..access.principal import Principal
 from ..threads import SupervisedThread
-from .client import EXPIRED, REVOKED, Client
+from .client import EXPIRED, REVOKED, Client, paced
 
 # The end of streams is spread over this part of a token's life, and over so many seconds at most.
 _SPREAD_PART = 0.1
@@ -121,12 +121,14 @@ class Guard:
         """End the streams of all clients that were revoked, and return how many those are."""
         with self._changed:
             clients = list(self._entries)
-        count = 0
-        for client in clients:
-            if not client.reason and client.principal and self._is_revoked(client.principal):
-                self._revoke(client)
-                count += 1
-        return count
+        revoked = [
+            client
+            for client in clients
+            if not client.reason and client.principal and self._is_revoked(client.principal)
+        ]
+        for client in paced(revoked):
+            self._revoke(client)
+        return len(revoked)
 
     def _revoke(self, client: Client) -> None:
         with self._changed:

@@ -14,7 +14,7 @@ from typing import Protocol
 from ..threads import SupervisedThread
 from .connection import Connection
 
-#: How long a stream that was told to end may take to do so.
+#: How long the last write of a stream that was told to end may take.
 PATIENCE_SECONDS = 1.0
 
 
@@ -161,11 +161,16 @@ class Watcher:
                 except (OSError, ValueError):
                     pass
 
-    def cut(self) -> int:
-        """Cut every connection that is watched, and return how many those are."""
+    def cut(self, *, only_writing: bool) -> int:
+        """Cut the connections that are watched, and return how many are watched.
+
+        With ``only_writing`` only those are cut where a write has taken a second.
+        """
+        until = time.monotonic() - PATIENCE_SECONDS
         with self._lock:
             for watched in self._watched.values():
-                watched.connection.cut()
+                if not only_writing or 0 < watched.client.writing_since < until:
+                    watched.connection.cut()
             return len(self._watched)
 
     def _step(self) -> None:

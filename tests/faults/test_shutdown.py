@@ -78,7 +78,7 @@ def test_a_worker_with_a_thousand_streams_is_gone_in_two_seconds(
 
 def test_a_reload_ends_the_old_streams_and_serves_on(tmp_path: Path, measured: Measured) -> None:
     with (
-        Server(tmp_path, {"server": {"max_clients": 400}}) as server,
+        Server(tmp_path, {"server": {"max_clients": 500}}) as server,
         Crowd(server.port, 500) as crowd,
     ):
         old = server.workers()

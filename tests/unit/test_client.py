@@ -16,7 +16,7 @@ from flask_sse_sink.exceptions import LogUnavailable
 from flask_sse_sink.filters import EVERYTHING
 from flask_sse_sink.stream import frame
 from flask_sse_sink.stream.admission import Admission
-from flask_sse_sink.stream.client import Client
+from flask_sse_sink.stream.client import Client, paced
 from flask_sse_sink.stream.settings import SSESettings
 from support.chunks import chunk, messages
 from support.sessions import APP, Calls, session
@@ -229,3 +229,14 @@ def test_a_heartbeat_comes_after_the_timeout_since_the_last_write() -> None:
         assert next(stream) == b"event: heartbeat\ndata: ping\n\n"
         assert 0.05 <= time.monotonic() - written < 5
     assert found.frames == 2
+
+
+@pytest.mark.parametrize(("count", "pauses"), [(0, 0), (49, 0), (50, 1), (120, 2)])
+def test_the_threads_of_many_streams_are_woken_with_pauses(
+    monkeypatch: pytest.MonkeyPatch, count: int, pauses: int
+) -> None:
+    clients: list[Client] = [client() for _ in range(count)]
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    assert list(paced(clients)) == clients
+    assert len(slept) == pauses and sum(slept) <= 0.1

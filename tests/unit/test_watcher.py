@@ -248,7 +248,37 @@ def test_a_tick_that_raises_does_not_stop_the_watching(
     until(lambda: gone.over)
     watcher.stop()
     watcher.add(gone, Connection(ours))
-    assert watcher.cut() == 0
+    assert watcher.cut(only_writing=False) == 0
+
+
+def test_streams_that_take_long_to_end_are_cut_first_where_a_write_takes_long() -> None:
+    watcher = Watcher(lambda: None, 60)
+    ends = [socket.socketpair() for _ in range(3)]
+    clients = [client() for _ in ends]
+    for each, (ours, theirs) in zip(clients, ends, strict=True):
+        theirs.setblocking(False)
+        watcher.add(each, Connection(ours))
+
+    def is_cut() -> list[bool]:
+        cut = []
+        for _, theirs in ends:
+            try:
+                cut.append(theirs.recv(1) == b"")
+            except BlockingIOError:
+                cut.append(False)
+        return cut
+
+    stuck, writes, _ = clients
+    stuck.writing_since = time.monotonic() - 1.5
+    writes.writing_since = time.monotonic()
+    assert watcher.cut(only_writing=True) == 3
+    assert is_cut() == [True, False, False]
+    assert watcher.cut(only_writing=False) == 3
+    assert is_cut() == [True, True, True]
+    watcher.stop()
+    for ours, theirs in ends:
+        ours.close()
+        theirs.close()
 
 
 def test_slots_bound_all_a_sink_and_an_address_and_keep_no_trace() -> None:

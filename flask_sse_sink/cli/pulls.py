@@ -45,7 +45,7 @@ def _rows(runtime: Runtime) -> list[tuple[str, ...]]:
         if isinstance(sink, HttpPull):
             backlog = sink.consumption.backlog()
             lag = str(backlog.lag)
-            fresh = sink.consumption.oldest_fresh()
+            fresh = sink.consumption.extraction.oldest_fresh()
             oldest = min([id for id in (oldest, fresh) if id], default=0)
         name = status.name if sink else f"{status.name} (not configured)"
         cells = (status.cursor, lag, status.out, status.dead, oldest or "-")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ..event import decode_envelope
 from ..log import EventLog
 from ..log.deliveries import DeliveryStore, Place
-from .consumption import Rules
+from .place import Rules
 
 _log = logging.getLogger(__name__)
 

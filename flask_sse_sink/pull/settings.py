@@ -10,8 +10,8 @@ from msgspec import Meta, Struct, field
 from ..config.addresses import UrlPath
 from ..config.settings import SinkSettings
 from ..config.values import Interval, default, in_words
-from .consumption import Rules
 from .lifetimes import Lifetimes
+from .place import Rules
 
 _FIXED = {"extract": ("/dead",), "mark_processed": ("/extend", "/release", "/dead/retry")}
 

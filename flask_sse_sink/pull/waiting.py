@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from ..event import Event
 from ..filters import Filter
-from .consumption import Batch
+from .extraction import Batch
 
 # What another process gives back wakes nobody here: look at least this often.
 _LOOK_SECONDS = 5.0

@@ -25,7 +25,8 @@ from ..log import EventLog
 from ..log.deliveries import Missed, UnknownBatch, deliveries_of
 from ..log.protocol import iso
 from ..pull import parameters
-from ..pull.consumption import Batch, Consumption, NotGranted
+from ..pull.consumption import Consumption, NotGranted
+from ..pull.extraction import Batch
 from ..pull.parameters import BadParameter
 from ..pull.pruning import PruneGuard
 from ..pull.settings import PullSettings
@@ -103,7 +104,7 @@ class HttpPull(Sink):
         return parts
 
     def start(self) -> None:
-        self.consumption.open()
+        self.consumption.place.open()
 
     def on_events_stored(self, sender: Flask, events: list[Event]) -> None:
         self._waiters.on_events(events)
@@ -115,9 +116,9 @@ class HttpPull(Sink):
         return self._of_this_log().guard.before_prune(through)
 
     def maintain(self) -> None:
-        self.consumption.open()
+        self.consumption.place.open()
         # What was pruned may have been all that was older than confirmed events.
-        self.consumption.advance()
+        self.consumption.place.advance()
         retention = self._host.settings.database.retention
         if retention:
             store = deliveries_of(self._host.log)
@@ -183,7 +184,7 @@ class HttpPull(Sink):
 
         def once() -> Batch:
             began = time.perf_counter()
-            batch = self.consumption.extract(filter, asked.batch_size, asked.lease_us)
+            batch = self.consumption.extraction.extract(filter, asked.batch_size, asked.lease_us)
             metrics.pulled().extracted(
                 self.name,
                 len(batch.envelopes),

@@ -21,7 +21,8 @@ from flask_sse_sink.filters import EVERYTHING, Filter, parse
 from flask_sse_sink.log import EventLog, Page, open_log
 from flask_sse_sink.log.deliveries import UnknownBatch, deliveries_of
 from flask_sse_sink.log.protocol import now_us
-from flask_sse_sink.pull.consumption import Consumption, NotGranted, Rules
+from flask_sse_sink.pull.consumption import Consumption, NotGranted
+from flask_sse_sink.pull.place import Rules
 from flask_sse_sink.pull.settings import PullSettings
 from flask_sse_sink.sinks.http_pull import HttpPull
 from flask_sse_sink.submission import new_event
@@ -437,7 +438,7 @@ def test_the_settings_of_an_old_configuration_are_taken() -> None:
 def consumption(tmp_path: Path) -> Iterator[tuple[EventLog, Consumption]]:
     log = open_log(DatabaseSettings(url=f"sqlite:///{tmp_path}/events.db"))
     made = Consumption(log, deliveries_of(log), "p", Rules(EVERYTHING, max_attempts=1))
-    made.open()
+    made.place.open()
     yield log, made
     log.close()
 
@@ -447,7 +448,7 @@ def test_whoever_may_not_read_every_event_of_a_batch_may_do_nothing_with_it(
 ) -> None:
     log, pulled = consumption
     log.append([new_event("a"), new_event("b")])
-    batch = pulled.extract(EVERYTHING, 10, 60_000_000).id
+    batch = pulled.extraction.extract(EVERYTHING, 10, 60_000_000).id
     mine, both = parse(["a"]), parse(["a", "b"])
     with pytest.raises(NotGranted):
         pulled.confirm(batch, readable=mine)
@@ -473,7 +474,7 @@ def test_what_was_confirmed_leaves_nothing_behind(
         log.append([new_event("a") for _ in range(500)])
     for lease in (0, 60_000_000):
         for _ in range(10):
-            batch = pulled.extract(EVERYTHING, 500, lease)
+            batch = pulled.extraction.extract(EVERYTHING, 500, lease)
             assert pulled.confirm(batch.id) == 500
     with closing(sqlite3.connect(tmp_path / "events.db")) as db:
         for table in ("pulled_events", "pulled_batches"):
@@ -487,7 +488,7 @@ def test_a_consumer_of_one_type_passes_once_over_what_it_confirmed(
     log, pulled = consumption
     log.append([new_event("b"), *[new_event("a") for _ in range(3000)]])
     only = parse(["a"])
-    while (batch := pulled.extract(only, 500)).id:
+    while (batch := pulled.extraction.extract(only, 500)).id:
         pulled.confirm(batch.id)
     reads: list[int] = []
     replay = log.replay
@@ -497,10 +498,10 @@ def test_a_consumer_of_one_type_passes_once_over_what_it_confirmed(
         return replay(after, limit, filter, until)
 
     monkeypatch.setattr(log, "replay", counted)
-    assert not pulled.extract(only, 500).id
+    assert not pulled.extraction.extract(only, 500).id
     assert reads == [3001]
     # And the cursor passes over all of it once the other type is confirmed.
-    pulled.confirm(pulled.extract(EVERYTHING, 1).id)
+    pulled.confirm(pulled.extraction.extract(EVERYTHING, 1).id)
     (status,) = deliveries_of(log).status()
     assert (status.cursor, status.confirmed_above) == (3001, 0)
 
@@ -511,10 +512,10 @@ def test_old_batches_are_forgotten_and_their_events_come_again(
     log, pulled = consumption
     store: Any = deliveries_of(log)
     log.append([new_event("a")])
-    first = pulled.extract(EVERYTHING, 1).id
+    first = pulled.extraction.extract(EVERYTHING, 1).id
     store.clock = lambda: now_us() + 2 * 86_400_000_000
     for _ in range(1024):
-        last = pulled.extract(EVERYTHING, 1).id
+        last = pulled.extraction.extract(EVERYTHING, 1).id
     assert pulled.confirm(first) == 0
     assert pulled.confirm(last) == 1
 
@@ -525,13 +526,13 @@ def test_a_sink_that_was_forgotten_begins_anew_and_its_batches_are_unknown(
     log, pulled = consumption
     store = deliveries_of(log)
     log.append([new_event("a")])
-    batch = pulled.extract(EVERYTHING, 1).id
+    batch = pulled.extraction.extract(EVERYTHING, 1).id
     assert store.forget(now_us() - 1_000_000) == []
     assert store.forget(now_us() + 1_000_000) == ["p"]
     assert store.status() == []
     with pytest.raises(UnknownBatch):
         pulled.confirm(batch)
-    assert [id for id, _ in pulled.extract(EVERYTHING, 1).envelopes] == [1]
+    assert [id for id, _ in pulled.extraction.extract(EVERYTHING, 1).envelopes] == [1]
 
 
 def test_a_log_that_lost_its_newest_events_loses_no_later_ones(
@@ -540,6 +541,6 @@ def test_a_log_that_lost_its_newest_events_loses_no_later_ones(
     log, pulled = consumption
     deliveries_of(log).reset("p", 50)
     log.append([new_event("a"), new_event("a")])
-    assert not pulled.extract(EVERYTHING, 1).id
+    assert not pulled.extraction.extract(EVERYTHING, 1).id
     log.append([new_event("a")])
-    assert [id for id, _ in pulled.extract(EVERYTHING, 1).envelopes] == [3]
+    assert [id for id, _ in pulled.extraction.extract(EVERYTHING, 1).envelopes] == [3]

@@ -22,7 +22,8 @@ from flask_sse_sink.config.settings import DatabaseSettings
 from flask_sse_sink.filters import EVERYTHING, parse
 from flask_sse_sink.log import open_log
 from flask_sse_sink.log.deliveries import deliveries_of
-from flask_sse_sink.pull.consumption import Consumption, Rules
+from flask_sse_sink.pull.consumption import Consumption
+from flask_sse_sink.pull.place import Rules
 from flask_sse_sink.pull.pruning import PruneGuard
 from flask_sse_sink.submission import new_event
 from support.redis_server import RedisServer
@@ -141,7 +142,7 @@ class Machine(RuleBasedStateMachine):
         for name, match in MATCHES.items():
             rules = Rules(parse([match]), "earliest", MAX_ATTEMPTS)
             consumption = Consumption(self.log, store, name, rules)
-            consumption.open()
+            consumption.place.open()
             self.sinks[name] = consumption, PruneGuard(self.log, store, name, rules, 0)
             self.models[name] = Model(match)
         self.batches: list[tuple[str, int]] = []
@@ -171,7 +172,7 @@ class Machine(RuleBasedStateMachine):
         model = self.models[name]
         filter = EVERYTHING if pattern == "*" else parse([pattern])
         free = model.free(pattern, self.now)
-        batch = self.sinks[name][0].extract(filter, limit, lease)
+        batch = self.sinks[name][0].extraction.extract(filter, limit, lease)
         ids = [id for id, _ in batch.envelopes]
         assert ids == free[:limit]
         assert batch.remaining == max(0, len(free) - limit)
@@ -246,7 +247,7 @@ class Machine(RuleBasedStateMachine):
 
         self.log.prune(0, 1000, keep, before_prune=before_prune)
         for consumption, _ in self.sinks.values():
-            consumption.advance()
+            consumption.place.advance()
 
     @invariant()
     def rows_are_few(self) -> None:
@@ -304,11 +305,11 @@ def test_a_last_lease_that_is_cut_to_nothing_makes_a_dead_letter(
     log = open_log(DatabaseSettings(url=url))
     try:
         pulled = Consumption(log, deliveries_of(log), "p", Rules(EVERYTHING, "earliest", 1))
-        pulled.open()
+        pulled.place.open()
         log.append([new_event("a"), new_event("a")])
-        batch = pulled.extract(EVERYTHING, 1, 60_000_000)
+        batch = pulled.extraction.extract(EVERYTHING, 1, 60_000_000)
         assert pulled.extend(batch.id, 0)[0] == 1
-        assert [id for id, _ in pulled.extract(EVERYTHING, 10).envelopes] == [2]
+        assert [id for id, _ in pulled.extraction.extract(EVERYTHING, 10).envelopes] == [2]
         assert [stored[0] for stored, _ in pulled.dead(0, 10)] == [1]
     finally:
         log.close()

@@ -1,6 +1,7 @@
 """The places of pulled sinks in the SQLite file: a :class:`~..deliveries.DeliveryStore`.
 
-The functions that write stand in :mod:`.delivery_writes`. Leases end by this machine's clock of
+The statements stand in :mod:`.pulled_sinks`, :mod:`.pulled_events` and :mod:`.pulled_batches`, a
+module a table. Leases end by this machine's clock of
 the time of day: the file is used on one machine only, and leases outlive a reboot.
 """
 
@@ -27,16 +28,12 @@ from ..deliveries import (
     read_ids,
 )
 from ..protocol import StoredEnvelope, now_us
-from . import delivery_writes as writes
-from . import matching, queries
+from . import matching, pulled_batches, pulled_events, pulled_sinks, queries
 from .connections import Connections
-from .delivery_writes import BACK, DEAD, DONE, OUT, SinkRow
+from .pulled_sinks import SinkRow
 from .shared_commits import SharedCommits
 
 T = TypeVar("T")
-
-#: Free rows are counted up to here.
-_MAX_COUNT = 10_001
 
 
 class SQLiteDeliveries:
@@ -54,7 +51,7 @@ class SQLiteDeliveries:
         now = self.clock()
 
         def write(db: sqlite3.Connection) -> bool:
-            return writes.open_sink(db, sink, now, to_head=start == "latest")
+            return pulled_sinks.open_sink(db, sink, now, to_head=start == "latest")
 
         if not self._commits.run(write):
             raise TooManySinks("sink: too many sinks of type http_pull; remove some")
@@ -62,44 +59,30 @@ class SQLiteDeliveries:
     def place(self, sink: str, max_attempts: int = 0) -> Place | None:
         now = self.clock()
         with self._connections.reader.lend() as db:
-            row = writes.sink_row(db, sink)
+            row = pulled_sinks.sink_row(db, sink)
             if row is None:
                 return None
-            if not writes.has_rows(db, row.number):
+            if not pulled_events.has_rows(db, row.number):
                 return Place(row.cursor, row.generation, row.missed, 0, 0, False, now)
-            used_up = bool(max_attempts) and writes.has_used_up(db, row.number, now, max_attempts)
+            used_up = bool(max_attempts) and pulled_events.has_used_up(
+                db, row.number, now, max_attempts
+            )
         if used_up:
             number = row.number
-            self._commits.run(lambda db: writes.bury(db, number, now, max_attempts))
+            self._commits.run(lambda db: pulled_events.bury(db, number, now, max_attempts))
         with self._connections.reader.lend() as db:
-            free = db.execute(
-                "SELECT count(*) FROM (SELECT 1 FROM pulled_events"
-                f" WHERE sink = ? AND state IN ({OUT}, {BACK}) AND until <= ? LIMIT ?)",
-                (row.number, now, _MAX_COUNT),
-            ).fetchone()[0]
-            times = [
-                db.execute(
-                    "SELECT min(until) FROM pulled_events"
-                    " WHERE sink = ? AND state = ? AND until > ?",
-                    (row.number, state, now),
-                ).fetchone()[0]
-                for state in (OUT, BACK)
-            ]
-        next_us = min((time for time in times if time is not None), default=0)
+            free = pulled_events.count_free(db, row.number, now)
+            next_us = pulled_events.next_free(db, row.number, now)
         return Place(row.cursor, row.generation, row.missed, free, next_us, True, now)
 
     def free_rows(self, sink: str, after: int, limit: int, now_us: int) -> list[int]:
         with self._connections.reader.lend() as db:
-            rows = db.execute(
-                "SELECT id FROM pulled_events WHERE sink = ? AND id > ?"
-                f" AND +state IN ({OUT}, {BACK}) AND until <= ? ORDER BY id LIMIT ?",
-                (writes.number_of(db, sink), after, now_us, limit),
-            )
-            return [id for (id,) in rows]
+            number = pulled_sinks.number_of(db, sink)
+            return pulled_events.free_ids(db, number, after, limit, now_us)
 
     def with_row(self, sink: str, ids: Sequence[int]) -> set[int]:
         with self._connections.reader.lend() as db:
-            return set(writes.event_rows(db, writes.number_of(db, sink), ids))
+            return set(pulled_events.event_rows(db, pulled_sinks.number_of(db, sink), ids))
 
     def envelopes(self, ids: Sequence[int]) -> list[StoredEnvelope]:
         with self._connections.reader.lend() as db:
@@ -111,51 +94,54 @@ class SQLiteDeliveries:
 
     def count_fresh(self, sink: str, after: int, filter: Filter, limit: int) -> int | None:
         with self._connections.replayer.snapshot() as db:
-            row = writes.sink_row(db, sink)
+            row = pulled_sinks.sink_row(db, sink)
             if row is None:
                 return 0
             if filter.everything:
-                above: int = db.execute(
-                    "SELECT count(*) FROM pulled_events WHERE sink = ? AND id > ?",
-                    (row.number, after),
-                ).fetchone()[0]
+                above = pulled_events.count(db, row.number, "id > ?", after)
                 fresh: int = queries.head(db) - max(after, queries.oldest(db) - 1) - above
                 return max(0, min(limit, fresh))
             where = "TRUE"
-            if writes.has_rows(db, row.number, after):
+            if pulled_events.has_rows(db, row.number, after):
                 rows = f"SELECT 1 FROM pulled_events WHERE sink = {row.number}"
                 where = f"NOT EXISTS ({rows} AND id = e.id)"
             return matching.count(db, filter, after, limit, where)
 
     def take(self, sink: str, taking: Taking) -> Taken:
-        return self._commits.run(lambda db: writes.take(db, sink, taking))
+        return self._commits.run(lambda db: pulled_batches.take(db, sink, taking))
 
     def advance(self, sink: str, span: Span, generation: int) -> None:
-        self._commits.run(lambda db: writes.advance(db, sink, span, generation))
+        self._commits.run(lambda db: pulled_sinks.advance(db, sink, span, generation))
 
     def batch_ids(self, sink: str, batch: int) -> list[int]:
         with self._connections.reader.lend() as db:
-            self._check(writes.sink_row(db, sink), batch)
-            kept = writes.batch_row(db, batch)
+            self._check(pulled_sinks.sink_row(db, sink), batch)
+            kept = pulled_batches.batch_row(db, batch)
             return read_ids(kept.ids) if kept else []
 
     def confirm(self, sink: str, batch: int, ids: Iterable[int] | None = None) -> Confirmed:
         part = None if ids is None else frozenset(ids)
-        return self._of_batch(sink, batch, lambda db, row: writes.confirm(db, row, batch, part))
+        return self._of_batch(
+            sink, batch, lambda db, row: pulled_batches.confirm(db, row, batch, part)
+        )
 
     def extend(self, sink: str, batch: int, until_us: int) -> int:
-        return self._of_batch(sink, batch, lambda db, row: writes.extend(db, row, batch, until_us))
+        return self._of_batch(
+            sink, batch, lambda db, row: pulled_batches.extend(db, row, batch, until_us)
+        )
 
     def release(self, sink: str, batch: int, until_us: int, max_attempts: int = 0) -> int:
         return self._of_batch(
-            sink, batch, lambda db, row: writes.release(db, row, batch, until_us, max_attempts)
+            sink,
+            batch,
+            lambda db, row: pulled_batches.release(db, row, batch, until_us, max_attempts),
         )
 
     def _of_batch(
         self, sink: str, batch: int, write: Callable[[sqlite3.Connection, SinkRow], T]
     ) -> T:
         def checked(db: sqlite3.Connection) -> T | UnknownBatch:
-            row = writes.sink_row(db, sink)
+            row = pulled_sinks.sink_row(db, sink)
             try:
                 known = self._check(row, batch)
             except UnknownBatch as error:
@@ -176,56 +162,49 @@ class SQLiteDeliveries:
 
     def dead(self, sink: str, after: int, limit: int) -> list[tuple[int, int]]:
         with self._connections.reader.lend() as db:
-            return db.execute(
-                "SELECT id, attempts FROM pulled_events"
-                f" WHERE sink = ? AND state = {DEAD} AND id > ? ORDER BY id LIMIT ?",
-                (writes.number_of(db, sink), after, limit),
-            ).fetchall()
+            number = pulled_sinks.number_of(db, sink)
+            return pulled_events.dead_letters(db, number, after, limit)
 
     def retry(self, sink: str, ids: Iterable[int] | None = None) -> int:
         part = None if ids is None else list(ids)
-        return self._commits.run(lambda db: writes.retry(db, sink, part))
+
+        def write(db: sqlite3.Connection) -> int:
+            return pulled_events.retry(db, pulled_sinks.number_of(db, sink), part)
+
+        return self._commits.run(write)
 
     def miss(self, sink: str, through: int, ids: Sequence[int] | None) -> int | None:
-        return self._commits.run(lambda db: writes.miss(db, sink, through, ids))
+        return self._commits.run(lambda db: pulled_sinks.miss(db, sink, through, ids))
 
     def acknowledge(self, sink: str, missed: int) -> bool:
-        return self._commits.run(lambda db: writes.acknowledge(db, sink, missed))
+        return self._commits.run(lambda db: pulled_sinks.acknowledge(db, sink, missed))
 
     def reset(self, sink: str, cursor: int) -> None:
         now = self.clock()
-        self._commits.run(lambda db: writes.reset(db, sink, cursor, now))
+        self._commits.run(lambda db: pulled_sinks.reset(db, sink, cursor, now))
 
     def forget(self, before_us: int) -> list[str]:
         with self._connections.reader.lend() as db:
-            if not writes.unused(db, before_us):
+            if not pulled_sinks.unused(db, before_us):
                 return []
-        return self._commits.run(lambda db: writes.forget(db, before_us))
+        return self._commits.run(lambda db: pulled_sinks.forget(db, before_us))
 
     def status(self) -> list[PullStatus]:
         now = self.clock()
         with self._connections.replayer.snapshot() as db:
-            return [_status(db, row, now) for row in writes.all_sinks(db)]
+            return [_status(db, row, now) for row in pulled_sinks.all_sinks(db)]
 
 
 def _status(db: sqlite3.Connection, row: SinkRow, now: int) -> PullStatus:
-    def count(condition: str, *values: int) -> int:
-        sql = f"SELECT count(*) FROM pulled_events WHERE sink = ? AND {condition}"
-        number: int = db.execute(sql, (row.number, *values)).fetchone()[0]
-        return number
-
-    oldest: tuple[int] | None = db.execute(
-        f"SELECT id FROM pulled_events WHERE sink = ? AND state IN ({OUT}, {BACK})"
-        " ORDER BY id LIMIT 1",
-        (row.number,),
-    ).fetchone()
+    counts = pulled_events.counts(db, row.number, now)
+    oldest = pulled_events.oldest_unconfirmed(db, row.number)
     return PullStatus(
         name=row.name,
         cursor=row.cursor,
-        out=count(f"state = {OUT} AND until > ?", now),
-        waiting=count(f"(state = {BACK} OR (state = {OUT} AND until <= ?))", now),
-        dead=count(f"state = {DEAD}"),
-        confirmed_above=count(f"state = {DONE}"),
-        oldest_row=oldest[0] if oldest else 0,
+        out=counts.out,
+        waiting=counts.waiting,
+        dead=counts.dead,
+        confirmed_above=counts.settled,
+        oldest_row=oldest,
         missed=row.missed,
     )

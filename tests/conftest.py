@@ -84,10 +84,23 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return way
 
 
-@pytest.fixture
-def make_app(tmp_path: Path, nothing_is_left: None) -> Iterator[MakeApp]:
-    """Make apps; closes every runtime that the test made, with or without this."""
+@pytest.fixture(autouse=True)
+def runtimes_are_closed(nothing_is_left: None) -> Iterator[None]:
+    """Close every runtime that the test made."""
     before = set(registered())
+    yield
+    for runtime in set(registered()) - before:
+        assert isinstance(runtime, Runtime)
+        runtime.close()
+        app = runtime.app
+        for sink in runtime.sinks.values():
+            if app is not None:
+                events_stored.disconnect(sink.on_events_stored, sender=app)
+
+
+@pytest.fixture
+def make_app(tmp_path: Path) -> MakeApp:
+    """Return what makes an app. The app exists until the end of the test."""
     numbers = itertools.count(1)
     made: list[Flask] = []
 
@@ -102,14 +115,7 @@ def make_app(tmp_path: Path, nothing_is_left: None) -> Iterator[MakeApp]:
         made.append(app)
         return app
 
-    yield make
-    for runtime in set(registered()) - before:
-        assert isinstance(runtime, Runtime)
-        runtime.close()
-        app = runtime.app
-        for sink in runtime.sinks.values():
-            if app is not None:
-                events_stored.disconnect(sink.on_events_stored, sender=app)
+    return make
 
 
 @pytest.fixture

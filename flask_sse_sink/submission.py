@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import itertools
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from .event import NewEvent
 from .exceptions import Fault, InvalidEvent
+from .ids import new_ordered_id
 
 NAME_LENGTH = 255
 DEFAULT_SOURCE = "default"
@@ -201,7 +201,7 @@ def _completed(submission: Submission, source: str) -> NewEvent:
     occurred_at = submission.occurred_at
     return NewEvent(
         submission.event_type,
-        submission.event_id or f"evt_{secrets.token_hex(16)}",
+        submission.event_id or f"evt_{new_ordered_id()}",
         submission.entity_id,
         data,
         submission.source or source,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Flask, Response, has_request_context, request
+
+from ..ids import new_id
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -41,7 +42,7 @@ def of(environ: dict[str, Any]) -> str:
     if id is None:
         sent = environ.get("HTTP_X_REQUEST_ID", "")
         usable = sent and _SAFE.fullmatch(sent)
-        id = environ[_KEY] = sent if usable else os.urandom(16).hex()
+        id = environ[_KEY] = sent if usable else new_id()
     return id
 
 

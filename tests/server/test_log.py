@@ -528,6 +528,20 @@ def test_an_append_wakes_the_tail_of_another_log(make_log: Callable[[], EventLog
             assert time.monotonic() - began < 0.5
 
 
+@pytest.mark.parametrize("count", [15, 16, 17, 32, 33])
+def test_a_batch_of_any_size_is_stored_in_its_order(
+    make_log: Callable[[], EventLog], count: int
+) -> None:
+    # SQLite gets 16 rows at a time.
+    log = make_log()
+    log.append(_events("known"))
+    names = [f"e{number}" for number in range(count)]
+    made = log.append(_events(*names[:9], "known", *names[9:]))
+    assert made.duplicates == 1
+    assert made.ids == [*range(2, 11), 1, *range(11, count + 2)]
+    assert names_in(log) == list(enumerate(["known", *names], 1))
+
+
 def test_concurrent_appends_lose_and_duplicate_nothing(make_log: Callable[[], EventLog]) -> None:
     logs = [make_log(), make_log()]
     for log in logs:

@@ -161,7 +161,7 @@ class Appends:
         known = queries.known_ids(db, keys)
         next_id = queries.head(db) + 1
         ids: list[int] = []
-        rows = []
+        rows: list[queries.EventRow] = []
         new: list[bool] = []
         for key, source, event in zip(keys, sources, events, strict=True):
             id = known.get(key)
@@ -173,7 +173,7 @@ class Appends:
                 stored.append((id, envelope))
                 rows.append((id, *key, event.event_type, at, event.occurred_at, envelope.decode()))
             ids.append(id)
-        db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        queries.insert(db, rows)
         results = []
         begin = 0
         for batch in batches:

@@ -112,7 +112,7 @@ class Connections:
         self._opening = threading.Lock()
         # Device and inode of the open file.
         self._file: tuple[int, int] | None = None
-        self.writer = Connection(path, self._open, lock_seconds)
+        self.writer = Connection(path, self._open_writer, lock_seconds)
         self.reader = Connection(path, self._open, lock_seconds)
         self.replayer = Connection(path, self._open, lock_seconds)
 
@@ -196,6 +196,14 @@ class Connections:
             self._file = self._file_there()
             return db
 
+    def _open_writer(self) -> sqlite3.Connection:
+        db = self._open()
+        # Where another process writes, _begin() waits for it. A database in memory has no
+        # write-ahead log, and its commits wait for those who read.
+        if db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            db.execute("PRAGMA busy_timeout = 0")
+        return db
+
     def _use_wal(self, db: sqlite3.Connection) -> None:
         """Switch to write-ahead logging.
 
@@ -217,24 +225,20 @@ def _begin(db: sqlite3.Connection, lock_seconds: float) -> None:
     """Begin to write, once no other process does.
 
     SQLite itself waits in steps of up to 100 ms, in which the other processes write again and
-    again. So it isn't left to SQLite.
+    again. So it isn't left to SQLite: the connection's own timeout is 0.
     """
     deadline = 0.0
-    (timeout,) = db.execute("PRAGMA busy_timeout").fetchone()
-    db.execute("PRAGMA busy_timeout = 0")
-    try:
-        while True:
-            try:
-                db.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                now = time.monotonic()
-                deadline = deadline or now + lock_seconds
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or now > deadline:
-                    raise
-                time.sleep(random.uniform(0.0002, 0.001))
-    finally:
-        db.execute(f"PRAGMA busy_timeout = {timeout}")
+    while True:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            now = time.monotonic()
+            deadline = deadline or now + lock_seconds
+            # The code's upper bits say why it is busy.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or now > deadline:
+                raise
+            time.sleep(random.uniform(0.0002, 0.001))
 
 
 def _sync_folder(path: Path) -> None:

@@ -10,6 +10,16 @@ import msgspec
 from ...event import Event
 from ..protocol import LogStatus, Record, StoredEnvelope
 
+#: A row of ``events``: id, source id, event id, type, when stored, when it happened, envelope.
+EventRow = tuple[int, int, str, str, int, str | None, str]
+
+# So many rows are inserted by one statement. Python keeps the last 128 statements prepared.
+_MOST_ROWS = 16
+_INSERTS = [
+    f"INSERT INTO events VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?)'] * count)}"
+    for count in range(_MOST_ROWS + 1)
+]
+
 
 def head(db: sqlite3.Connection) -> int:
     """Return the highest id ever given, 0 where none was."""
@@ -98,6 +108,16 @@ def known_ids(
     return known
 
 
+def insert(db: sqlite3.Connection, rows: Sequence[EventRow]) -> None:
+    """Insert events.
+
+    Several rows are one statement: between two of them another thread could take the interpreter.
+    """
+    for begin in range(0, len(rows), _MOST_ROWS):
+        part = rows[begin : begin + _MOST_ROWS]
+        db.execute(_INSERTS[len(part)], [value for row in part for value in row])
+
+
 def source_id(db: sqlite3.Connection, name: str) -> int:
     """Return the id of a source, which it gets now if it is new."""
     db.execute("INSERT OR IGNORE INTO sources (name) VALUES (?)", (name,))
@@ -118,8 +138,8 @@ def restore(
     """Insert records, whose events these are, and let ``head`` be the highest id ever given."""
     sources = {(event.source.id, event.source.name) for event in events}
     db.executemany("INSERT OR IGNORE INTO sources (id, name) VALUES (?, ?)", sources)
-    db.executemany(
-        "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
+    insert(
+        db,
         [
             (
                 record.id,

@@ -8,6 +8,7 @@ from typing import Any
 from ..stream.direct_socket import RESPONSE_KEY
 from ..stream.session import OPENED_KEY
 from .http_connection import HttpConnection
+from .joined_response import join
 
 _App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -27,6 +28,7 @@ def with_response(app: _App) -> _App:
     def call(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         response = start_response.__self__
         environ[RESPONSE_KEY] = response
+        join(response)
         request = response.req
         connection: HttpConnection | None = getattr(request, "sse_sink_connection", None)
         if connection is not None and connection.on_opened is not None:

@@ -69,6 +69,16 @@ class NextStep(enum.Enum):
     CLOSE = "close the connection"
 
 
+class _Socket(socket.socket):
+    """A socket that asks the system only for a change: gunicorn sets it for every request."""
+
+    __slots__ = ()
+
+    def setblocking(self, flag: bool, /) -> None:
+        if self.getblocking() != flag:
+            super().setblocking(flag)
+
+
 class HttpConnection(TConn):  # type: ignore[misc] # gunicorn has no types
     """A connection, its unfinished request, and the deadline of what it waits for.
 
@@ -82,6 +92,8 @@ class HttpConnection(TConn):  # type: ignore[misc] # gunicorn has no types
         super().__init__(cfg, sock, client, server)
         # Reads on the main thread say by themselves that they must not wait.
         sock.setblocking(True)
+        if type(sock) is socket.socket:
+            sock.__class__ = _Socket
         # Nor may a client that takes nothing of an answer hold a thread for ever.
         _set_user_timeout(sock, timeouts.body)
         self._timeouts = timeouts
@@ -187,16 +199,21 @@ class HttpConnection(TConn):  # type: ignore[misc] # gunicorn has no types
         if self.is_opaque:
             return False
         self.request.add(self.parser.unreader.take())
-        if not self.request:
+        if not self.request and not self._receive_now():
             poll = select.poll()
             poll.register(self.sock, select.POLLIN)
-            if not poll.poll(seconds * 1000):
-                return False
-            try:
-                self.request.add(self.sock.recv(WHOLE_REQUEST_BYTES, socket.MSG_DONTWAIT))
-            except OSError:
+            if not poll.poll(seconds * 1000) or not self._receive_now():
                 return False
         return bool(self.request) and self.request.is_complete()
+
+    def _receive_now(self) -> bool:
+        """Read what has come of the next request, and return whether there was any."""
+        try:
+            data = self.sock.recv(WHOLE_REQUEST_BYTES, socket.MSG_DONTWAIT)
+        except OSError:
+            return False
+        self.request.add(data)
+        return bool(data)
 
     def allow_head(self) -> None:
         """Give the client its time for the head of a request, from now on."""

@@ -96,8 +96,10 @@ def direct_socket(environ: dict[str, Any]) -> DirectSocket | Obstacle:
     if response is None:
         version = getattr(sys.modules.get("gunicorn"), "__version__", "")
         return Obstacle(f"gunicorn {version} doesn't hand out its response; use 25.0 or newer")
-    # Exactly this type: gevent's sockets are of another.
-    if not DONT_WAIT or type(connection) is not socket.socket:
+    if not DONT_WAIT or not isinstance(connection, socket.socket):
+        return Obstacle()
+    # The system's own call: gevent's sockets have another.
+    if type(connection).send is not socket.socket.send:
         return Obstacle()
     return DirectSocket(connection, response, environ)
 

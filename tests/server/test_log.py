@@ -532,7 +532,7 @@ def test_an_append_wakes_the_tail_of_another_log(make_log: Callable[[], EventLog
 def test_a_batch_of_any_size_is_stored_in_its_order(
     make_log: Callable[[], EventLog], count: int
 ) -> None:
-    # SQLite gets 16 rows at a time.
+    # Up to 16 rows are one statement of SQLite.
     log = make_log()
     log.append(_events("known"))
     names = [f"e{number}" for number in range(count)]

@@ -13,7 +13,7 @@ from ..protocol import LogStatus, Record, StoredEnvelope
 #: A row of ``events``: id, source id, event id, type, when stored, when it happened, envelope.
 EventRow = tuple[int, int, str, str, int, str | None, str]
 
-# So many rows are inserted by one statement. Python keeps the last 128 statements prepared.
+# Up to so many rows are inserted by one statement. Python keeps the last 128 statements prepared.
 _MOST_ROWS = 16
 _INSERTS = [
     f"INSERT INTO events VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?)'] * count)}"
@@ -111,11 +111,12 @@ def known_ids(
 def insert(db: sqlite3.Connection, rows: Sequence[EventRow]) -> None:
     """Insert events.
 
-    Several rows are one statement: between two of them another thread could take the interpreter.
+    A few rows are one statement: between two of them another thread could take the interpreter.
     """
-    for begin in range(0, len(rows), _MOST_ROWS):
-        part = rows[begin : begin + _MOST_ROWS]
-        db.execute(_INSERTS[len(part)], [value for row in part for value in row])
+    if len(rows) > _MOST_ROWS:
+        db.executemany(_INSERTS[1], rows)
+    elif rows:
+        db.execute(_INSERTS[len(rows)], [value for row in rows for value in row])
 
 
 def source_id(db: sqlite3.Connection, name: str) -> int:

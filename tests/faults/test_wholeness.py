@@ -52,6 +52,10 @@ def body(raw: bytes, whole: bool) -> bytes:
     """Return the body of an answer; ``whole`` says that its last chunk must be there."""
     answer = AnswerReader()
     decoded = answer.feed(raw)
+    if not answer.head and not whole:
+        # A slow reader may hang up before it has read the head.
+        assert b"HTTP/1.1 200 OK".startswith(raw[:15])
+        return b""
     assert answer.status == 200, raw[:500]
     assert answer.is_chunked
     assert answer.ended or not whole, "the last chunk is missing"

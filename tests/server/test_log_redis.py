@@ -18,6 +18,7 @@ import pytest
 from flask_sse_sink.event import NewEvent
 from flask_sse_sink.exceptions import LogUnavailable, LogUnusable
 from flask_sse_sink.filters import EVERYTHING, parse_query
+from flask_sse_sink.log.redis.connect import connect
 from flask_sse_sink.log.redis.errors import TIMEOUT_SECONDS
 from flask_sse_sink.log.redis.log import RedisLog
 from flask_sse_sink.submission import new_event
@@ -325,6 +326,45 @@ def test_two_prunes_at_once_forget_no_newer_event(server: RedisServer, make_log:
         each.join(WAIT_SECONDS)
     assert sum(pruned) == 50
     assert server.call("KEYS", "*") and server.call("HLEN", "{sse-sink}:ids") == 0
+
+
+@pytest.mark.parametrize("kind", ["one", "cluster"])
+def test_a_log_that_is_closed_has_no_connection(
+    redis_server: RedisServer,
+    one_cluster: RedisServer,
+    make_log: MakeLog,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As long as nothing collects them, the library's clients keep what isn't closed.
+    made: list[object] = []
+
+    def kept(url: str, timeout: float) -> object:
+        made.append(connect(url, timeout))
+        return made[-1]
+
+    monkeypatch.setattr("flask_sse_sink.log.redis.client.connect", kept)
+    server = redis_server if kind == "one" else one_cluster
+    server.call("FLUSHALL")
+    before = len(server.call("CLIENT", "LIST"))
+    log = make_log(server.url if kind == "one" else f"redis+cluster://127.0.0.1:{server.port}")
+    start = threading.Barrier(4)
+
+    def append(name: str) -> None:
+        start.wait(WAIT_SECONDS)
+        for number in range(10):
+            log.append([_event(f"{name}-{number}")])
+
+    threads = [threading.Thread(target=append, args=(name,)) for name in "abcd"]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(WAIT_SECONDS)
+    assert log.head() == 40
+    assert len(server.call("CLIENT", "LIST")) > before
+    assert made
+    log.close()
+    wait_until(lambda: len(server.call("CLIENT", "LIST")) <= before, "they are closed")
 
 
 def test_a_unix_socket_is_used(tmp_path: Path, make_log: MakeLog) -> None:

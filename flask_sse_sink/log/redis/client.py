@@ -61,7 +61,7 @@ class Client:
             message = f"{self.name}: {cause}"
             if isinstance(error, RedisClusterException):
                 # The cluster's nodes may have other addresses by now than the client knows.
-                self.close()
+                self._close(in_use=False)
             if isinstance(error, UNREACHABLE):
                 self._away = LogUnavailable(message, public)
                 self._next_try = time.monotonic() + _TRY_SECONDS
@@ -70,10 +70,13 @@ class Client:
 
     def close(self) -> None:
         """Close the connections; the next use opens others."""
+        self._close(in_use=True)
+
+    def _close(self, *, in_use: bool) -> None:
         with self._lock:
             connected, self._connected = self._connected, None
         if connected is not None:
-            disconnect(connected.db)
+            disconnect(connected.db, in_use=in_use)
 
     def _may_try(self) -> bool:
         """Return whether this caller is the one that tries."""

@@ -71,8 +71,16 @@ def refused_option(url: str) -> str:
     return ""
 
 
-def disconnect(client: Any) -> None:
-    """Close all connections of a client that :func:`connect` made."""
+def disconnect(client: Any, *, in_use: bool = True) -> None:
+    """Close the connections of a client that :func:`connect` made.
+
+    With ``in_use`` false, those of a cluster that other threads use at this moment stay open.
+    """
+    if isinstance(client, redis.RedisCluster):
+        # Closing the client leaves those open that its nodes keep.
+        for node in client.get_nodes():  # type: ignore[no-untyped-call] # theirs
+            if node.redis_connection is not None:
+                node.redis_connection.connection_pool.disconnect(in_use)
     client.close()
     # The client doesn't close a pool that it was given.
     if pool := getattr(client, "connection_pool", None):

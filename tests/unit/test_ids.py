@@ -18,9 +18,9 @@ import os
 from flask_sse_sink.ids import {name}
 {name}()
 child = os.fork()
-print(" ".join({name}() for _ in range(100)), flush=True)
 if child:
     os.waitpid(child, 0)
+print(" ".join({name}() for _ in range(100)), flush=True)
 """
 
 

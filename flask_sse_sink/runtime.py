@@ -6,6 +6,7 @@ The module is longer than the others: the order in which all parts start and sto
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import threading
@@ -250,7 +251,11 @@ class Runtime:
         nothing, and after another one the rest: on a busy machine the threads of many streams
         need that time to write their last bytes.
         """
-        begins, self.admission.draining = not self.admission.draining, True
+        begins = not self.admission.draining
+        if begins:
+            # Telling all streams takes time, in which another thread may call this.
+            self._draining_since = math.inf
+            self.admission.draining = True
         # A client may be joining at this moment: its connection is watched from then on.
         left = self.end_streams()
         now = time.monotonic()

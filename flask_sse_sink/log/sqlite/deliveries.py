@@ -1,8 +1,8 @@
 """The places of pulled sinks in the SQLite file: a :class:`~..deliveries.DeliveryStore`.
 
 The statements stand in :mod:`.pulled_sinks`, :mod:`.pulled_events` and :mod:`.pulled_batches`, a
-module a table. Leases end by this machine's clock of
-the time of day: the file is used on one machine only, and leases outlive a reboot.
+module a table. Leases end by this machine's clock of the time of day: the file is used on one
+machine only, and leases outlive a reboot.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from flask_sse_sink.config.values import Pause
 from flask_sse_sink.exceptions import TooManyClients
+from flask_sse_sink.extension import runtime_of
 from flask_sse_sink.filters import EVERYTHING
 from flask_sse_sink.stream.address import counted_address
 from flask_sse_sink.stream.admission import Admission
@@ -23,6 +24,7 @@ from flask_sse_sink.stream.connection import Connection
 from flask_sse_sink.stream.settings import SSESettings
 from flask_sse_sink.stream.watcher import Watcher
 from flask_sse_sink.threads import SupervisedThread
+from support.apps import MakeApp
 
 
 def until(true: Callable[[], object]) -> None:
@@ -331,3 +333,28 @@ def test_an_address_is_counted_without_its_port_and_ipv6_by_its_network(
 @given(st.text())
 def test_any_text_is_counted_as_an_address(text: str) -> None:
     assert counted_address(counted_address(text)) == counted_address(text)
+
+
+def test_a_second_thread_that_drains_cuts_no_stream_that_is_still_being_told(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = runtime_of(make_app())
+    runtime.started()
+    cuts: list[bool] = []
+    end, is_nested = runtime.end_streams, False
+
+    def end_streams() -> int:
+        nonlocal is_nested
+        if not is_nested:
+            is_nested = True
+            runtime.drain()
+        return end()
+
+    def cut(self: Watcher, *, only_writing: bool) -> int:
+        cuts.append(only_writing)
+        return 0
+
+    monkeypatch.setattr(runtime, "end_streams", end_streams)
+    monkeypatch.setattr(Watcher, "cut", cut)
+    assert runtime.drain() == 0
+    assert is_nested and cuts == []
